@@ -1,0 +1,1 @@
+"""dsn: a decentralized storage network in one package."""
