@@ -1,0 +1,6 @@
+from typing import Final
+
+KERNELS: Final[tuple[str, ...]]
+
+def leaves(kernel: int, data: bytes | bytearray | memoryview, /) -> bytes: ...
+def subtree(kernel: int, data: bytes | bytearray | memoryview, /) -> tuple[bytes, bytes]: ...
