@@ -1,0 +1,1 @@
+"""Floor 2: signed records and the network they belong to."""

@@ -1,0 +1,220 @@
+"""The network file: which network this is, who stands for it, and how to get in.
+
+A TOML file for people; what is hashed and signed is the fixed encoding of what it says, so
+comments and order do not matter and a single changed value does.
+
+Spec: docs/spec/network.md#network-file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, TypeAdapter
+from pydantic import ValidationError as _Refused
+from pydantic_core import ErrorDetails
+
+from dsn.core import tags
+from dsn.core.codec import U16_MAX, U64_MAX, Writer
+from dsn.core.hashing import tagged
+from dsn.core.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, node_id_of, verify_signature
+from dsn.errors import ConfigError, InvalidSignature, UsageError
+from dsn.ids import NetworkId, NodeId, format_base32, parse_base32
+
+PlacementGroup = Literal["node", "machine", "subnet"]
+"""What may hold at most one shard of a segment: a node, an address, a /24 (v6 /48)."""
+PLACEMENT_GROUPS: Final[tuple[PlacementGroup, ...]] = get_args(PlacementGroup)
+
+_NOTHING_ELSE: Final = ConfigDict(extra="forbid")
+_HOST: Final = r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]"
+_ADDRESS: Final = re.compile(rf"({_HOST}):([1-9][0-9]{{0,4}})")
+_MAX_PORT: Final = (1 << 16) - 1
+
+
+def _address(text: str) -> str:
+    match = _ADDRESS.fullmatch(text)
+    if not match or int(match[2]) > _MAX_PORT:
+        raise ValueError(f"{text!r} is not host:port")
+    return text
+
+
+def _bytes_of(size: int) -> BeforeValidator:
+    def read(text: object) -> bytes:
+        try:
+            raw = parse_base32(text) if isinstance(text, str) else b""
+        except UsageError as error:
+            raise ValueError(error.message) from error
+        if len(raw) != size:
+            raise ValueError(f"{len(raw)} bytes, {size} needed")
+        return raw
+
+    return BeforeValidator(read)
+
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+_Seconds = Annotated[int, Field(strict=True, ge=0, le=U64_MAX)]
+_PublicKey = Annotated[bytes, _bytes_of(PUBLIC_KEY_BYTES)]
+_Signature = Annotated[bytes, _bytes_of(SIGNATURE_BYTES)]
+_Address = Annotated[str, AfterValidator(_address)]
+
+
+@dataclass(frozen=True, slots=True)
+class Genesis:
+    """What never changes of a network; its hash is the network id.
+
+    ``created_s`` is in Unix seconds; ``operator_public`` is the Ed25519 key that signs the
+    file; ``address_limits`` bounds connections an address and a subnet (off on loopback).
+    """
+
+    __pydantic_config__ = _NOTHING_ELSE
+
+    name: _Name
+    created_s: _Seconds
+    operator_public: _PublicKey
+    placement_group: PlacementGroup
+    address_limits: StrictBool
+
+    def encode(self) -> bytes:
+        """The fixed encoding that is hashed and signed."""
+        writer = Writer().text(self.name).u64(self.created_s)
+        writer.raw(self.operator_public, PUBLIC_KEY_BYTES)
+        writer.u8(PLACEMENT_GROUPS.index(self.placement_group))
+        return writer.u8(self.address_limits).done()
+
+    @property
+    def network_id(self) -> NetworkId:
+        """What every call and every signature carries."""
+        return NetworkId(tagged(tags.NETWORK, self.encode()))
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A node to start from: its Ed25519 identity key and ``host:port`` (v6 in brackets)."""
+
+    __pydantic_config__ = _NOTHING_ELSE
+
+    public_key: _PublicKey
+    address: _Address
+
+    @property
+    def node_id(self) -> NodeId:
+        """The id that the node must prove when called."""
+        return node_id_of(self.public_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network file whose signature holds."""
+
+    __pydantic_config__ = _NOTHING_ELSE
+
+    signature: _Signature
+    genesis: Genesis
+    contacts: Annotated[tuple[Contact, ...], Field(max_length=U16_MAX)] = ()
+
+    @property
+    def network_id(self) -> NetworkId:
+        """Hash of the genesis section."""
+        return self.genesis.network_id
+
+    def preimage(self) -> bytes:
+        """What the operator signs."""
+        writer = Writer().raw(tags.NETWORK, tags.TAG_BYTES)
+        writer.var(self.genesis.encode()).u16(len(self.contacts))
+        for contact in self.contacts:
+            writer.raw(contact.public_key, PUBLIC_KEY_BYTES).text(contact.address)
+        return writer.done()
+
+
+def sign_network(
+    genesis: Genesis, contacts: Sequence[Contact], sign: Callable[[bytes], bytes]
+) -> Network:
+    """Make a network file; ``sign`` uses the operator's key.
+
+    Raises:
+        ConfigError: A value that ``parse_network`` would refuse.
+    """
+    blank = Network(bytes(SIGNATURE_BYTES), genesis, tuple(contacts))
+    signed = replace(blank, signature=sign(blank.preimage()))
+    return parse_network(format_network(signed))
+
+
+def format_network(network: Network) -> str:
+    """The file's text; ``parse_network`` reads it."""
+    genesis = network.genesis
+    lines = [
+        "# Which network this is. Signed by its operator: any change makes the file invalid.",
+        f'signature = "{format_base32(network.signature)}"',
+        "",
+        "[genesis]",
+        f'name = "{genesis.name}"',
+        f"created_s = {genesis.created_s}",
+        f'operator_public = "{format_base32(genesis.operator_public)}"',
+        f'placement_group = "{genesis.placement_group}"',
+        f"address_limits = {str(genesis.address_limits).lower()}",
+    ]
+    for contact in network.contacts:
+        lines += ["", "[[contacts]]", f'public_key = "{format_base32(contact.public_key)}"']
+        lines += [f'address = "{contact.address}"']
+    return "\n".join(lines) + "\n"
+
+
+def parse_network(text: str) -> Network:
+    """Read a network file and check its signature.
+
+    Args:
+        text: Untrusted.
+
+    Raises:
+        ConfigError: ``bad_network_file`` names the key that is wrong, missing or unknown;
+            ``bad_network_signature``: the operator did not sign what it says.
+    """
+    try:
+        network = _FILE.validate_python(tomllib.loads(text))
+    except _Refused as error:
+        raise _bad(_explain(error.errors(include_url=False))) from error
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"not TOML: {error}") from error
+    if len({contact.public_key for contact in network.contacts}) < len(network.contacts):
+        raise _bad("contacts name one public_key twice")
+    try:
+        verify_signature(network.genesis.operator_public, network.preimage(), network.signature)
+    except InvalidSignature as error:
+        raise ConfigError(
+            "network file: not signed by its operator_public as it stands",
+            code="bad_network_signature",
+            hint="fetch the file again; a change by hand makes it invalid",
+        ) from error
+    return network
+
+
+_FILE: Final = TypeAdapter(Network)
+_KEYS: Final[dict[Any, tuple[str, ...]]] = {
+    "genesis": Genesis.__slots__,
+    "contacts": Contact.__slots__,
+}
+_UNKNOWN: Final = "unexpected_keyword_argument"
+
+
+def _bad(reason: str) -> ConfigError:
+    return ConfigError(f"network file: {reason}", code="bad_network_file")
+
+
+def _explain(refused: list[ErrorDetails]) -> str:
+    """One line that names the key; an unknown one comes first, for it tells why another misses."""
+    first = next((each for each in refused if each["type"] == _UNKNOWN), refused[0])
+    where = first["loc"]
+    name = ".".join(str(part) for part in where)
+    if first["type"] == _UNKNOWN:
+        known = _KEYS[where[0]] if len(where) > 1 else Network.__slots__
+        nearest = difflib.get_close_matches(str(where[-1]), known, n=1) or known
+        return f"unknown key {name}, did you mean {' or '.join(nearest)}?"
+    if first["type"] == "missing":
+        return f"{name} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{name}: {message[:1].lower()}{message[1:]}"
