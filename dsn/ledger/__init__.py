@@ -1,0 +1,1 @@
+"""Floor 2: what parties sign to each other."""
