@@ -1,0 +1,66 @@
+"""Which nodes hold a file: one shard of a segment a group, seeded, roomy and quick nodes first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dsn.core.layout import Scheme
+from dsn.errors import NoSpace, UsageError
+from dsn.ids import NodeId
+from dsn.units import format_size
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node that answered: where it stands, what it takes, how far it is."""
+
+    node: NodeId
+    group: str
+    free_bytes: int
+    latency_s: float
+
+
+def choose(
+    candidates: Sequence[Candidate], scheme: Scheme, bytes_each: int, draw: Callable[[], float]
+) -> list[NodeId]:
+    """Order the nodes that may hold a file: the first ``total`` hold it, the rest are spares.
+
+    A weighted draw without replacement (Efraimidis and Spirakis, 2006): the weight is the free
+    space, halved for every 100 ms of latency, so that load follows room without a rule that
+    anybody could game by being fastest.
+
+    Args:
+        candidates: Nodes that answered.
+        scheme: Of the file.
+        bytes_each: What each holder will store.
+        draw: A uniform draw from [0, 1).
+
+    Raises:
+        NoSpace: Enough groups answered, but too few have the room.
+        UsageError: ``bad_scheme``: fewer groups than ``total``.
+    """
+    roomy = [c for c in candidates if c.free_bytes >= bytes_each]
+    drawn = sorted(roomy, key=lambda c: -math.log(1.0 - draw()) / _weight(c))
+    first: dict[str, NodeId] = {}
+    for candidate in drawn:
+        first.setdefault(candidate.group, candidate.node)
+    if len(first) >= scheme.total:
+        return list(first.values())
+    groups = len({c.group for c in candidates})
+    if groups >= scheme.total:
+        raise NoSpace(
+            f"{len(first)} of {groups} nodes have {format_size(bytes_each)} free, "
+            f"scheme {scheme} needs {scheme.total}",
+            hint="free space on the nodes, add nodes, or take a scheme with fewer shards",
+        )
+    raise UsageError(
+        f"scheme {scheme} needs {scheme.total} nodes in groups of their own, {groups} answered",
+        hint=f"take a scheme with total <= {groups}, or start more nodes",
+        code="bad_scheme",
+    )
+
+
+def _weight(candidate: Candidate) -> float:
+    return float(max(1, candidate.free_bytes)) * math.pow(0.5, candidate.latency_s / 0.1)
