@@ -1,0 +1,1 @@
+"""Floor 4: generated protobuf code, nothing else."""

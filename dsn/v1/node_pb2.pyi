@@ -1,0 +1,180 @@
+from dsn.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetTermsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Terms(_message.Message):
+    __slots__ = ("version", "node_id", "free_bytes", "max_shard_bytes", "max_pending_bytes", "max_challenge_leaves", "keep_pending_s")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_SHARD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_PENDING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_CHALLENGE_LEAVES_FIELD_NUMBER: _ClassVar[int]
+    KEEP_PENDING_S_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    node_id: bytes
+    free_bytes: int
+    max_shard_bytes: int
+    max_pending_bytes: int
+    max_challenge_leaves: int
+    keep_pending_s: int
+    def __init__(self, version: _Optional[str] = ..., node_id: _Optional[bytes] = ..., free_bytes: _Optional[int] = ..., max_shard_bytes: _Optional[int] = ..., max_pending_bytes: _Optional[int] = ..., max_challenge_leaves: _Optional[int] = ..., keep_pending_s: _Optional[int] = ...) -> None: ...
+
+class PutHeader(_message.Message):
+    __slots__ = ("deal", "length", "data", "commit")
+    DEAL_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    deal: bytes
+    length: int
+    data: bytes
+    commit: bytes
+    def __init__(self, deal: _Optional[bytes] = ..., length: _Optional[int] = ..., data: _Optional[bytes] = ..., commit: _Optional[bytes] = ...) -> None: ...
+
+class PutTrailer(_message.Message):
+    __slots__ = ("commit",)
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    commit: bytes
+    def __init__(self, commit: _Optional[bytes] = ...) -> None: ...
+
+class PutReceipt(_message.Message):
+    __slots__ = ("commit", "leaf_count", "length", "keep_until_s", "signature")
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    LEAF_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    KEEP_UNTIL_S_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    commit: bytes
+    leaf_count: int
+    length: int
+    keep_until_s: int
+    signature: bytes
+    def __init__(self, commit: _Optional[bytes] = ..., leaf_count: _Optional[int] = ..., length: _Optional[int] = ..., keep_until_s: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class ReviseRequest(_message.Message):
+    __slots__ = ("revision", "add", "drop")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    ADD_FIELD_NUMBER: _ClassVar[int]
+    DROP_FIELD_NUMBER: _ClassVar[int]
+    revision: _types_pb2.Revision
+    add: _containers.RepeatedScalarFieldContainer[bytes]
+    drop: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, revision: _Optional[_Union[_types_pb2.Revision, _Mapping]] = ..., add: _Optional[_Iterable[bytes]] = ..., drop: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ReviseReply(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: _types_pb2.Revision
+    def __init__(self, revision: _Optional[_Union[_types_pb2.Revision, _Mapping]] = ...) -> None: ...
+
+class GetRevisionRequest(_message.Message):
+    __slots__ = ("deal", "after", "limit")
+    DEAL_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    deal: bytes
+    after: bytes
+    limit: int
+    def __init__(self, deal: _Optional[bytes] = ..., after: _Optional[bytes] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class GetRevisionReply(_message.Message):
+    __slots__ = ("revision", "holdings", "more")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    HOLDINGS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    revision: _types_pb2.Revision
+    holdings: bytes
+    more: bool
+    def __init__(self, revision: _Optional[_Union[_types_pb2.Revision, _Mapping]] = ..., holdings: _Optional[bytes] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class GetShardRequest(_message.Message):
+    __slots__ = ("commit", "start", "end", "first_frame")
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FRAME_FIELD_NUMBER: _ClassVar[int]
+    commit: bytes
+    start: int
+    end: int
+    first_frame: int
+    def __init__(self, commit: _Optional[bytes] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., first_frame: _Optional[int] = ...) -> None: ...
+
+class ChallengeRequest(_message.Message):
+    __slots__ = ("nonce", "commits", "root", "leaves", "deadline_ms")
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    COMMITS_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    nonce: bytes
+    commits: _containers.RepeatedScalarFieldContainer[bytes]
+    root: bytes
+    leaves: int
+    deadline_ms: int
+    def __init__(self, nonce: _Optional[bytes] = ..., commits: _Optional[_Iterable[bytes]] = ..., root: _Optional[bytes] = ..., leaves: _Optional[int] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+
+class ChallengeReply(_message.Message):
+    __slots__ = ("outcome", "openings", "answer_root", "signature", "lost")
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[ChallengeReply.Outcome]
+        OUTCOME_ANSWERED: _ClassVar[ChallengeReply.Outcome]
+        OUTCOME_UNKNOWN: _ClassVar[ChallengeReply.Outcome]
+        OUTCOME_LOST: _ClassVar[ChallengeReply.Outcome]
+    OUTCOME_UNSPECIFIED: ChallengeReply.Outcome
+    OUTCOME_ANSWERED: ChallengeReply.Outcome
+    OUTCOME_UNKNOWN: ChallengeReply.Outcome
+    OUTCOME_LOST: ChallengeReply.Outcome
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    OPENINGS_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_ROOT_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    outcome: ChallengeReply.Outcome
+    openings: _containers.RepeatedScalarFieldContainer[bytes]
+    answer_root: bytes
+    signature: bytes
+    lost: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, outcome: _Optional[_Union[ChallengeReply.Outcome, str]] = ..., openings: _Optional[_Iterable[bytes]] = ..., answer_root: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., lost: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class PutPointerRequest(_message.Message):
+    __slots__ = ("records",)
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, records: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class PutPointerReply(_message.Message):
+    __slots__ = ("refusals",)
+    class Refusal(_message.Message):
+        __slots__ = ("index", "code")
+        INDEX_FIELD_NUMBER: _ClassVar[int]
+        CODE_FIELD_NUMBER: _ClassVar[int]
+        index: int
+        code: str
+        def __init__(self, index: _Optional[int] = ..., code: _Optional[str] = ...) -> None: ...
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    refusals: _containers.RepeatedCompositeFieldContainer[PutPointerReply.Refusal]
+    def __init__(self, refusals: _Optional[_Iterable[_Union[PutPointerReply.Refusal, _Mapping]]] = ...) -> None: ...
+
+class GetPointerRequest(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    def __init__(self, key: _Optional[bytes] = ...) -> None: ...
+
+class GetPointerReply(_message.Message):
+    __slots__ = ("record",)
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    record: bytes
+    def __init__(self, record: _Optional[bytes] = ...) -> None: ...
