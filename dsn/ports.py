@@ -1,0 +1,258 @@
+"""What the shell offers to the roles: clocks, entropy and a shard store, as Protocols.
+
+Machines and roles name these, never a class that touches a disk or a socket, so that a
+whole network fits in one test and another store needs no change anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+from dsn import units
+from dsn.ids import Commit, DealId, NodeId
+
+Entropy: TypeAlias = Callable[[int], bytes]
+"""That many bytes nobody can guess."""
+
+
+class Clock(Protocol):
+    """Two readings of time; nothing else in dsn asks the machine what time it is."""
+
+    def now_s(self) -> float:
+        """Unix seconds, as people and peers mean them; may jump."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds since some moment; never goes back."""
+        ...
+
+
+class ShardState(Enum):
+    """How firmly a shard is kept."""
+
+    PENDING = "pending"
+    """Acknowledged, and kept until ``keep_until_s`` unless a revision names it."""
+    HELD = "held"
+    """Named by a revision."""
+    LOST = "lost"
+    """Acknowledged once, and no longer readable."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShard:
+    """A shard as one client has it here."""
+
+    commit: Commit
+    root: bytes
+    length: int
+    client: NodeId
+    state: ShardState
+    keep_until_s: int
+    """Unix seconds while nothing but a receipt keeps the shard; 0 once a revision names it."""
+
+    @property
+    def leaf_count(self) -> int:
+        """Leaves of 1,024 bytes, the last one zero-padded."""
+        return units.leaf_count(self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where the bytes of a volume went; the parts always add up to ``capacity``."""
+
+    capacity: int
+    used: int
+    """Shards that are pending or held."""
+    reserved: int
+    """Shards being received."""
+    trash: int
+    """Log records that nothing refers to any more; the next compaction frees them."""
+    overhead: int
+    """Kept hashes, log headers, revisions, records and the index."""
+    free: int
+    """What may still be stored, never more than the disk has left beyond its keep-back."""
+    withheld: int
+    """Offered, but the disk no longer has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is wrong with a volume; a crash alone leaves only zeros."""
+
+    records: int
+    """Log records that the last start skipped because their checksum fails."""
+    lost: int
+    """Shards that were acknowledged and are known to be unreadable now."""
+    orphans: int
+    """Shard files that no log record names, kept by that start because it skipped some."""
+
+
+class ShardWriter(Protocol):
+    """One large shard on its way to disk; nothing is stored before ``finish`` returns."""
+
+    async def write(self, frame: bytes) -> None:
+        """Hash and write the next frame: exactly 1 MiB, only the last one shorter.
+
+        Raises:
+            MalformedMessage: The frame has another size.
+            NoSpace: The disk is full; the writer has cleaned up.
+        """
+        ...
+
+    async def finish(self, commit: Commit) -> StoredShard:
+        """Store the shard; it survives a crash once this returns.
+
+        Args:
+            commit: What the sender claims; untrusted.
+
+        Raises:
+            InvalidProof: ``commit_mismatch``: these bytes have another commit.
+            MalformedMessage: Fewer bytes came than announced.
+            NoSpace: The disk is full.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Give up and free the space; does nothing after ``finish`` or another ``abort``."""
+        ...
+
+
+class ShardStore(Protocol):
+    """Shards of many clients, their revisions, and signed records, all crash-safe.
+
+    Whatever a method that stores has returned for survives kill -9. A shard is known by its
+    commit alone; several clients may have claims on it, and its bytes go with the last one.
+    """
+
+    @property
+    def count(self) -> int:
+        """Shards stored, without a walk."""
+        ...
+
+    def space(self) -> Space:
+        """Where the volume's bytes went, without a walk."""
+        ...
+
+    def damage(self) -> Damage:
+        """What is known to be wrong."""
+        ...
+
+    def pending_bytes(self, client: NodeId) -> int:
+        """Bytes of ``client`` that no revision names yet, those being received included."""
+        ...
+
+    async def begin(
+        self, client: NodeId, length: int, *, keep_until_s: int, pending_limit: int
+    ) -> ShardWriter:
+        """Reserve room for a shard of more than 64 KiB.
+
+        Args:
+            client: Whose shard it will be.
+            length: Bytes that will come; untrusted.
+            keep_until_s: Unix seconds up to which the shard is kept without a revision.
+            pending_limit: Most bytes ``client`` may have pending, this shard included.
+
+        Raises:
+            MalformedMessage: A shard this short travels in one message (``put_small``).
+            NoSpace: It does not fit.
+            TooMany: ``pending_limit``: revise first.
+        """
+        ...
+
+    async def put_small(
+        self, client: NodeId, data: bytes, commit: Commit, *, keep_until_s: int, pending_limit: int
+    ) -> StoredShard:
+        """Store a shard of at most 64 KiB; storing it again returns what was returned first.
+
+        Args:
+            client: Whose shard it is.
+            data: 1 to 65,536 bytes; untrusted.
+            commit: What the sender claims; untrusted.
+            keep_until_s: Unix seconds up to which the shard is kept without a revision.
+            pending_limit: Most bytes ``client`` may have pending, this shard included.
+
+        Raises:
+            InvalidProof: ``commit_mismatch``.
+            MalformedMessage: Empty, or longer than 64 KiB.
+            NoSpace: It does not fit.
+            TooMany: ``pending_limit``.
+        """
+        ...
+
+    async def stat(self, commit: Commit, client: NodeId | None = None) -> StoredShard | None:
+        """The shard as ``client`` has it (or as its firmest holder has it), if it is here."""
+        ...
+
+    async def stats(self, commits: Iterable[Commit]) -> dict[Commit, StoredShard]:
+        """``stat`` of many shards at the cost of one; those not here are left out."""
+        ...
+
+    async def read(self, commit: Commit, start: int, end: int) -> bytes:
+        """Bytes ``[start, end)`` of a shard as the disk has them: at most 1 MiB a call.
+
+        Bytes that rotted under a large shard come back as they are; compare with the commit.
+
+        Raises:
+            NotFound: ``unknown_shard``.
+            UsageError: ``bad_range``: reversed, empty, too long or past the end.
+            ShardCorrupt: The disk cannot read it, or a small shard fails its checksum.
+        """
+        ...
+
+    async def groups(self, commit: Commit) -> bytes:
+        """Hashes over groups of 64 leaves, concatenated (32 bytes each); raises as ``read``."""
+        ...
+
+    async def revise(
+        self,
+        client: NodeId,
+        deal: DealId,
+        add: Sequence[Commit],
+        drop: Sequence[Commit],
+        revision: bytes,
+    ) -> None:
+        """Install ``revision``: all of it is durable, or nothing has changed.
+
+        ``add`` moves from pending to ``deal`` (held there already: no change), ``drop`` leaves
+        ``deal`` or pending; bytes that nobody claims any more are deleted.
+
+        Raises:
+            NotFound: ``unknown_shard``: ``client`` has no claim on a commit that is named.
+            LimitReached: The lists are longer than one log record can be.
+        """
+        ...
+
+    async def revision(self, client: NodeId, deal: DealId) -> bytes | None:
+        """The bytes of the newest revision installed."""
+        ...
+
+    async def holdings(
+        self, client: NodeId, deal: DealId, after: bytes = b"", limit: int = 16_384
+    ) -> list[tuple[Commit, int]]:
+        """Commits and leaf counts held under ``deal``, sorted, greater than ``after``."""
+        ...
+
+    async def put_records(self, records: Sequence[tuple[bytes, bytes]]) -> None:
+        """Store (key, value) pairs, a later value replacing an earlier one.
+
+        Keys are 32 bytes, values at most 64 KiB. Newer or older is for the caller to judge.
+
+        Raises:
+            NoSpace: They do not fit.
+        """
+        ...
+
+    async def get_record(self, key: bytes) -> bytes | None:
+        """The value last stored under ``key``."""
+        ...
+
+    async def sweep(self, now_s: float) -> int:
+        """Forget pending shards whose time has passed; returns how many claims went."""
+        ...
+
+    async def compact(self) -> int:
+        """Rewrite log segments that are mostly trash; returns the bytes freed."""
+        ...

@@ -1,0 +1,142 @@
+"""A large shard on its way in: hashed and written frame by frame, then put in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dsn.core.merkle import ShardHasher
+from dsn.errors import InvalidProof, MalformedMessage
+from dsn.ids import Commit, NodeId
+from dsn.ports import StoredShard
+from dsn.store.direct import DirectWriter
+from dsn.store.rules import Arrival
+from dsn.units import FRAME_BYTES
+
+T = TypeVar("T")
+_FRAMES_A_TURN = 4
+"""Frames that one turn of a disk thread takes: changing threads costs more than hashing one."""
+Settle = Callable[[Arrival, Path], Awaitable[StoredShard]]
+"""Take over a durable file and store the shard that it holds."""
+
+
+class LargeWriter:
+    """The ``ShardWriter`` of a shard that gets a file of its own."""
+
+    def __init__(
+        self,
+        client: NodeId,
+        length: int,
+        keep_until_s: int,
+        *,
+        file: DirectWriter,
+        disk: Executor,
+        settle: Settle,
+        release: Callable[[], None],
+    ) -> None:
+        """Start an empty shard.
+
+        Args:
+            client: Whose shard.
+            length: Bytes that will come.
+            keep_until_s: For its claim.
+            file: Its file, still empty.
+            disk: Where hashing and writing run.
+            settle: Called at the end; owns the file from then on.
+            release: Called once: gives back what was set aside for it.
+        """
+        self._client, self._length, self._keep_until_s = client, length, keep_until_s
+        self._file, self._disk, self._settle, self._release = file, disk, settle, release
+        self._hasher = ShardHasher()
+        self._gathered: list[bytes] = []
+        self._announced = 0
+        self._busy: Future[Any] | None = None
+        self._open = True
+
+    async def write(self, frame: bytes) -> None:
+        """See ``ShardWriter``."""
+        self._check_open()
+        due = min(FRAME_BYTES, self._length - self._announced)
+        if len(frame) != due or not due:
+            self.abort()
+            raise MalformedMessage(
+                f"a frame of {len(frame)} bytes, {due} expected", code="bad_frame"
+            )
+        self._announced += due
+        self._gathered.append(frame)
+        if len(self._gathered) == _FRAMES_A_TURN or self._announced == self._length:
+            frames, self._gathered = self._gathered, []
+            await self._run(self._take, frames)
+
+    async def finish(self, commit: Commit) -> StoredShard:
+        """See ``ShardWriter``."""
+        self._check_open()
+        if self._announced != self._length:
+            self.abort()
+            raise MalformedMessage(
+                f"{self._announced} bytes came, {self._length} were announced", code="bad_frame"
+            )
+        own = self._hasher.commit()
+        if own != commit:
+            self.abort()
+            raise mismatch(own, commit)
+        await self._run(self._close)
+        self._open = False
+        try:
+            root = self._hasher.root()
+            arrival = Arrival(
+                commit, root, self._length, self._client, self._keep_until_s, data=None
+            )
+            return await self._settle(arrival, self._file.path)
+        finally:
+            self._release()
+
+    def abort(self) -> None:
+        """See ``ShardWriter``."""
+        if not self._open:
+            return
+        self._open = False
+        self._release()
+        if self._busy is None:
+            self._discard()
+        else:
+            self._busy.add_done_callback(lambda _: self._discard())
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise MalformedMessage("this shard has ended already", code="bad_frame")
+
+    async def _run(self, call: Callable[..., T], *arguments: Any) -> T:
+        """``call`` in a disk thread; if we are cancelled, the file goes only after it."""
+        self._busy = future = self._disk.submit(call, *arguments)
+        try:
+            return await asyncio.wrap_future(future)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _take(self, frames: Sequence[bytes]) -> None:
+        for frame in frames:
+            self._hasher.update(frame)
+            self._file.write(frame)
+
+    def _close(self) -> None:
+        self._file.write(self._hasher.groups())
+        self._file.close()
+
+    def _discard(self) -> None:
+        """Delete the file; the next start does it if the threads have ended already."""
+        with contextlib.suppress(RuntimeError):
+            self._disk.submit(self._file.discard)
+
+
+def mismatch(own: Commit, claimed: Commit) -> InvalidProof:
+    """The refusal of bytes whose commit is not the one claimed."""
+    return InvalidProof(
+        f"the bytes have commit {own.hex()[:10]}, {claimed.hex()[:10]} was claimed",
+        code="commit_mismatch",
+    )
