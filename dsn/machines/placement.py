@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from dsn.core.hashing import sha256
 from dsn.core.layout import Scheme
 from dsn.errors import NoSpace, UsageError
 from dsn.ids import NodeId
@@ -64,3 +65,15 @@ def choose(
 
 def _weight(candidate: Candidate) -> float:
     return float(max(1, candidate.free_bytes)) * math.pow(0.5, candidate.latency_s / 0.1)
+
+
+def uniform(seed: int) -> Callable[[], float]:
+    """Draws from [0, 1) that ``seed`` (below 2^128) fixes."""
+    state = seed.to_bytes(16, "big")
+
+    def draw() -> float:
+        nonlocal state
+        state = sha256(state)
+        return int.from_bytes(state[:7], "big") / (1 << 56)
+
+    return draw

@@ -1,0 +1,390 @@
+"""The story of a file on a network of real processes: stored, damaged in every way, read back.
+
+Each step does what it says and checks the outcome; the first that does not hold ends the
+story with an error. Every figure is measured in this run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sysconfig
+import tarfile
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from dsn.apps import devnet, devnet_run
+from dsn.apps.client import Client, PutItem
+from dsn.apps.devnet import Devnet, Process
+from dsn.apps.processes import Activity, send, wait_for_end
+from dsn.apps.results import CheckResult, FileState, Progress, PutResult
+from dsn.core.layout import Scheme, default_scheme
+from dsn.errors import DsnError, UsageError
+from dsn.ids import parse_node_id, short
+from dsn.ports import Clock, Entropy
+from dsn.store.home import Home
+from dsn.units import MIB, SMALL_SHARD_BYTES, format_size
+
+SAMPLE_BYTES = 48 * MIB
+"""More than a segment, little enough for a minute on any machine."""
+KILL_TIMEOUT_S = 10.0
+
+SAMPLE_NAME = "python-library.tar"
+NETWORK_FOLDER = "network"
+
+Result = TypeVar("Result")
+
+
+class StoryBroken(DsnError):
+    """A step of the story did not hold: a defect of dsn, or of the machine."""
+
+    code = "story_broken"
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the story: a chapter's title, a fact, or something that was checked."""
+
+    kind: Literal["chapter", "fact", "held"]
+    text: str
+
+
+Tell = Callable[[Line], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The figures of a story whose every step held."""
+
+    nodes: int
+    killed: int
+    name: str
+    size: int
+    sha256: str
+    scheme: str
+    put_seconds: float
+    get_seconds: float
+    get_with_dead_seconds: float
+    rotten_node: str
+    seconds: float
+
+
+def sample_tar(path: Path, limit_bytes: int = SAMPLE_BYTES) -> int:
+    """Pack this machine's own Python standard library into a tar at ``path``.
+
+    Args:
+        path: The tar.
+        limit_bytes: Of the files in it.
+
+    Returns:
+        How many files there are in it.
+    """
+    files, room = 0, limit_bytes
+    library = Path(sysconfig.get_path("stdlib"))
+    with tarfile.open(path, "w") as tar:
+        for source in _library_files(library):
+            room -= source.stat().st_size
+            if room < 0:
+                break
+            tar.add(source, arcname=f"python/{source.relative_to(library)}")
+            files += 1
+    return files
+
+
+def _library_files(library: Path) -> Iterator[Path]:
+    for path in sorted(library.rglob("*.py")):
+        if "site-packages" not in path.parts and path.is_file():
+            yield path
+
+
+class Demo:
+    """One run of the story in a folder of its own."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        source: Path | None,
+        nodes: int,
+        kill: int,
+        tell: Tell,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        """Check that the story can hold; nothing starts before ``run``.
+
+        Args:
+            directory: Where everything goes; empty.
+            source: The file the story is about; ``None`` packs the standard library.
+            nodes: How many processes.
+            kill: How many of them are killed.
+            tell: Takes each line.
+            clock: Dates and times.
+            entropy: Makes keys.
+
+        Raises:
+            UsageError: Too few nodes, too many to kill, or too small a file.
+        """
+        self._directory, self._nodes, self._kill = directory, nodes, kill
+        self._tell, self._clock, self._entropy = tell, clock, entropy
+        self._scheme = default_scheme(nodes)
+        self._source = source
+        self._name = SAMPLE_NAME if source is None else source.absolute().name
+        _check_kill(self._scheme, kill)
+        if source is not None:
+            _check_size(source, self._scheme)
+
+    async def run(self) -> Outcome:
+        """Tell the whole story; the network runs on when it ends.
+
+        Raises:
+            StoryBroken: A step did not hold.
+            DsnError: A step could not be done.
+        """
+        began_s = self._clock.monotonic_s()
+        source = self._prepare()
+        network = await self._start()
+        wanted = _sha256(source)
+        put = await self._put(network, source)
+        await self._audit(network, put)
+        holders = await self._holders(network)
+        with_dead_s = await self._read_with_dead(network, holders[: self._kill], wanted)
+        network = await self._revive(network)
+        get_s = await self._read_rotten(network, holders[-1], wanted)
+        await self._remove(network, put)
+        return Outcome(
+            nodes=self._nodes,
+            killed=self._kill,
+            name=put.name,
+            size=put.size,
+            sha256=wanted,
+            scheme=put.scheme,
+            put_seconds=put.seconds,
+            get_seconds=get_s,
+            get_with_dead_seconds=with_dead_s,
+            rotten_node=holders[-1].node_id,
+            seconds=self._clock.monotonic_s() - began_s,
+        )
+
+    def _prepare(self) -> Path:
+        self._chapter("The file")
+        if self._source is not None:
+            self._fact(f"{self._source}, {format_size(self._source.stat().st_size)}")
+            return self._source
+        path = self._directory / SAMPLE_NAME
+        files = sample_tar(path)
+        size = format_size(path.stat().st_size)
+        self._fact(f"{files:,} files of this machine's Python library in one tar, {size}")
+        return path
+
+    async def _start(self) -> Devnet:
+        self._chapter("The network")
+        began_s = self._clock.monotonic_s()
+        folder = self._directory / NETWORK_FOLDER
+        folder.mkdir()
+        network = devnet.create(
+            folder,
+            nodes=self._nodes,
+            group="node",
+            capacity_bytes=None,
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+        network = await devnet_run.bring_up(network, network.processes, self._entropy)
+        took_s = self._clock.monotonic_s() - began_s
+        self._fact(f"{self._nodes} storage nodes, each its own process, serve after {took_s:.1f} s")
+        return network
+
+    async def _put(self, network: Devnet, source: Path) -> PutResult:
+        self._chapter("Stored")
+        item = PutItem(path=source, name=self._name)
+        put = (await self._ask(network, lambda c: c.put([item], scheme=self._scheme)))[0]
+        for warning in put.warnings:
+            self._fact(f"warning: {warning}")
+        self._fact(
+            f"encrypted, cut into {put.segments} segment{'s' * (put.segments > 1)}, each coded "
+            f"into {self._scheme.total} shards of which any {self._scheme.required} suffice"
+        )
+        sent = format_size(put.uploaded_bytes)
+        self._fact(f"{sent} sent for {_pace(put.size, put.seconds)}")
+        self._hold(put.placed == put.total, f"{put.placed} of {put.total} shards acknowledged")
+        self._fact(f"read link: {put.read}")
+        return put
+
+    async def _audit(self, network: Devnet, put: PutResult) -> None:
+        self._chapter("Audited by a stranger")
+        stranger = devnet.create_client(
+            self._directory / "stranger", network.network(), self._entropy
+        )
+        self._fact(f"a second home gets the verify link: {put.verify}")
+        checked = await self._ask(network, lambda c: c.check(put.verify, deep=False), stranger)
+        self._fact(f"{checked.leaves:,} leaves drawn, {format_size(checked.bytes)} of proofs read")
+        healthy = checked.state is FileState.HEALTHY
+        self._hold(healthy, f"state: {checked.state.value}; {checked.confidence}")
+        try:
+            out = self._directory / "stolen"
+            await self._ask(network, lambda c: c.get(put.verify, out), stranger)
+        except UsageError as refusal:
+            self._hold(not out.exists(), f"reading with it is refused: {refusal.message}")
+        else:
+            raise StoryBroken("the verify link opened the file")
+
+    async def _read_with_dead(
+        self, network: Devnet, victims: Sequence[Process], wanted: str
+    ) -> float:
+        self._chapter(f"Killed: {', '.join(process.name for process in victims)}")
+        _kill_now(victims)
+        left = sum(process.activity is not Activity.STOPPED for process in network.processes)
+        self._hold(left == self._nodes - self._kill, f"SIGKILL; {left} of {self._nodes} nodes left")
+        checked = await self._check(network, deep=False)
+        good = min(segment.good for segment in checked.segments)
+        damaged = checked.state in (FileState.DEGRADED, FileState.AT_RISK)
+        total = self._scheme.total
+        self._hold(damaged, f"{good} of {total} shards answer; state: {checked.state.value}")
+        return await self._read(network, wanted, "dead")
+
+    async def _revive(self, network: Devnet) -> Devnet:
+        self._chapter("Back again")
+        network = await devnet_run.bring_up(network, network.processes, self._entropy)
+        checked = await self._check(network, deep=False)
+        healthy = checked.state is FileState.HEALTHY
+        self._hold(healthy, f"the killed nodes are back with their shards: {checked.state.value}")
+        return network
+
+    async def _read_rotten(self, network: Devnet, victim: Process, wanted: str) -> float:
+        node = parse_node_id(victim.node_id)
+        self._chapter("One byte rots")
+        path, offset = _rot(Path(victim.volume))
+        self._fact(f"{victim.name} ({short(node)}): byte {offset:,} of {path.name[:16]} flipped")
+        checked = await self._check(network, deep=True)
+        self._fact(f"{checked.leaves:,} leaves read, {format_size(checked.bytes)}")
+        named = [fault for fault in checked.faults if short(node) in fault]
+        self._hold(bool(named), f"caught: {', '.join(named)}")
+        degraded = checked.state is FileState.DEGRADED
+        self._hold(degraded, f"state: {checked.state.value}, and not healthy")
+        return await self._read(network, wanted, "rotten")
+
+    async def _holders(self, network: Devnet) -> list[Process]:
+        """The processes that hold shards of the file, not only copies of its manifest."""
+        info = await self._ask(network, lambda c: c.info(self._name))
+        shard_bytes = info.size // self._scheme.required
+        held = {holder.node for holder in info.holders if holder.bytes >= shard_bytes}
+        return [process for process in network.processes if process.node_id in held]
+
+    async def _remove(self, network: Devnet, put: PutResult) -> None:
+        self._chapter("Removed")
+        removed = (await self._ask(network, lambda c: c.rm([put.name])))[0]
+        told = not removed.pending_nodes
+        self._hold(told, f"{format_size(removed.freed_bytes)} freed, every holder told")
+        left = await self._ask(network, lambda c: c.ls())
+        self._hold(not left, "no name is left in the catalogue")
+
+    async def _read(self, network: Devnet, wanted: str, label: str) -> float:
+        out = self._directory / f"read-{label}"
+        got = await self._ask(network, lambda c: c.get(self._name, out))
+        self._fact(f"read back: {_pace(got.size, got.seconds)}")
+        same = _sha256(out) == wanted
+        out.unlink()
+        self._hold(same, f"same SHA-256 as the original: {wanted[:16]}...")
+        return got.seconds
+
+    async def _check(self, network: Devnet, *, deep: bool) -> CheckResult:
+        return await self._ask(network, lambda c: c.check(self._name, deep=deep))
+
+    async def _ask(
+        self,
+        network: Devnet,
+        work: Callable[[Client], Awaitable[Result]],
+        home: Home | None = None,
+    ) -> Result:
+        """One command of a client, as the command line runs it: open, do, close."""
+        opened = Client.open(
+            home or Home.open(network.client_home), notice=self._fact, progress=_unseen
+        )
+        async with opened as client:
+            return await work(client)
+
+    def _chapter(self, title: str) -> None:
+        self._tell(Line("chapter", title))
+
+    def _fact(self, text: str) -> None:
+        self._tell(Line("fact", text))
+
+    def _hold(self, held: bool, text: str) -> None:
+        """Tell what was checked, or end the story."""
+        if not held:
+            raise StoryBroken(f"this did not hold: {text}")
+        self._tell(Line("held", text))
+
+
+def end_network(directory: Path) -> None:
+    """End every process of the story in ``directory``, killed if need be."""
+    network = directory / NETWORK_FOLDER
+    if devnet.exists(network):
+        stored = Devnet.load(network)
+        devnet_run.stop(stored, stored.alive())
+
+
+def _unseen(_: Progress) -> None:
+    """The story tells figures, not progress."""
+
+
+def _check_kill(scheme: Scheme, kill: int) -> None:
+    """Refuse what leaves too few shards, one more of which will rot."""
+    most = scheme.total - scheme.required
+    if not 1 <= kill <= most:
+        raise UsageError(
+            f"{kill} nodes to kill, 1 to {most} leave {scheme.required} of {scheme.total} shards",
+            hint=f"--kill {min(most, 3)}",
+            code="bad_kill",
+        )
+
+
+def _check_size(source: Path, scheme: Scheme) -> None:
+    """Refuse a file whose shards would share files on disk: none of them could be rotted alone."""
+    if source.is_dir():
+        raise UsageError(f"{source} is a directory", hint="name a file", code="is_directory")
+    size, least = source.stat().st_size, scheme.required * 2 * SMALL_SHARD_BYTES
+    if size < least:
+        raise UsageError(
+            f"{source} has {format_size(size)}, the story needs {format_size(least)}",
+            hint="choose a larger file, or none for the Python library",
+            code="too_small",
+        )
+
+
+def _kill_now(victims: Iterable[Process]) -> None:
+    alive = [(one.pid, Path(one.home)) for one in victims if one.pid is not None]
+    for pid, home in alive:
+        send(pid, home, signal.SIGKILL)
+    wait_for_end(alive, timeout_s=KILL_TIMEOUT_S)
+
+
+def _rot(volume: Path) -> tuple[Path, int]:
+    """Flip one byte in the middle of a shard's own file, behind the node's back."""
+    path = max(
+        (volume / "shards").rglob("*"), key=lambda each: each.stat().st_size * each.is_file()
+    )
+    offset = path.stat().st_size // 2
+    with path.open("r+b") as shard:
+        shard.seek(offset)
+        old = shard.read(1)[0]
+        shard.seek(offset)
+        shard.write(bytes([old ^ 0xFF]))
+        shard.flush()
+        os.fsync(shard.fileno())
+    return path, offset
+
+
+def _pace(size_bytes: int, seconds: float) -> str:
+    speed = size_bytes / MIB / max(seconds, 1e-6)
+    return f"{format_size(size_bytes)} in {seconds:.2f} s, {speed:.0f} MiB/s"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

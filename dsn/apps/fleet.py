@@ -1,0 +1,133 @@
+"""The put streams of one session, and a watch that gives up nodes that owe progress."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from dsn.apps.lanes import Lane, LargeLane, ReceiptFuture, SmallLane
+from dsn.apps.nodes import Nodes
+from dsn.errors import DsnError, TimedOut
+from dsn.ids import Commit, NodeId, short
+from dsn.machines.upload import stall_limit_s
+from dsn.units import MIB, SMALL_SHARD_BYTES
+
+WATCH_S = 0.1
+QUEUED_BYTES = 64 * MIB
+"""Frames queued over all lanes; each lane gets one at least and two at most."""
+
+
+class Group:
+    """One shard on its way to one node: frames, then its commit.
+
+    A small shard has one frame and travels in one message with its commit, and others.
+    """
+
+    def __init__(self, fleet: Fleet, node: NodeId, length: int) -> None:
+        """A shard of ``length`` bytes for ``node``."""
+        self._fleet, self._node, self._length = fleet, node, length
+        self._small: bytes | None = None
+        self._large: LargeLane | None = None
+
+    async def send(self, frame: bytes) -> None:
+        """The next frame."""
+        if self._length <= SMALL_SHARD_BYTES:
+            self._small = frame
+            return
+        if self._large is None:
+            self._large = self._fleet.large(self._node)
+            await self._large.begin(self._length)
+        await self._large.send(frame)
+
+    async def end(self, commit: Commit) -> ReceiptFuture:
+        """End the shard; the receipt comes once the node holds it for good."""
+        if self._small is not None:
+            return self._fleet.small(self._node).put(self._small, commit)
+        assert self._large is not None
+        return await self._large.end(commit, self._length)
+
+
+class Fleet:
+    """Two lanes a node, one for large shards and one for small ones, opened when needed."""
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        on_failure: Callable[[NodeId, DsnError], None],
+        has_spares: Callable[[], bool],
+    ) -> None:
+        """Open lanes to ``nodes``.
+
+        Args:
+            nodes: Connections.
+            on_failure: Told once of every node that is given up.
+            has_spares: Whether giving a node up costs no redundancy; patience depends on it.
+        """
+        self._nodes, self._on_failure, self._has_spares = nodes, on_failure, has_spares
+        self._large: dict[NodeId, LargeLane] = {}
+        self._small: dict[NodeId, SmallLane] = {}
+        self._watch = asyncio.create_task(self._watch_lanes())
+        self.failed: set[NodeId] = set()
+        self.width = 1
+
+    def group(self, node: NodeId, length: int) -> Group:
+        """Start sending ``node`` a shard of ``length`` bytes.
+
+        One large shard at a time may be on its way to a node; small ones do not mind.
+        """
+        return Group(self, node, length)
+
+    def large(self, node: NodeId) -> LargeLane:
+        """The lane for large shards."""
+        if node not in self._large:
+            depth = max(1, min(2, QUEUED_BYTES // MIB // self.width))
+            peer, network = self._nodes.peer(node), self._nodes.network.network_id
+            self._large[node] = LargeLane(peer, network, self._nodes.clock, depth)
+            self._fail_new(node, self._large[node])
+        return self._large[node]
+
+    def small(self, node: NodeId) -> SmallLane:
+        """The lane for small shards."""
+        if node not in self._small:
+            peer, network = self._nodes.peer(node), self._nodes.network.network_id
+            self._small[node] = SmallLane(peer, network, self._nodes.clock)
+            self._fail_new(node, self._small[node])
+        return self._small[node]
+
+    def _fail_new(self, node: NodeId, lane: Lane) -> None:
+        if node in self.failed:
+            lane.fail(TimedOut(f"{short(node)} was given up"))
+
+    def _lanes(self) -> list[tuple[NodeId, Lane]]:
+        return [*self._large.items(), *self._small.items()]
+
+    def check(self) -> None:
+        """Give up lanes that failed, or that owe progress for too long."""
+        waits_s = [lane.slowest_s for _, lane in self._lanes()]
+        limit_s = stall_limit_s(waits_s, self._has_spares())
+        for node, lane in self._lanes():
+            if lane.stalled_s() > limit_s:
+                lane.fail(TimedOut(f"{short(node)} made no progress for {limit_s:.1f} s"))
+            if lane.error is not None:
+                self.fail(node, lane.error)
+
+    def fail(self, node: NodeId, error: DsnError) -> None:
+        """Give ``node`` up for the rest of the session."""
+        if node in self.failed:
+            return
+        self.failed.add(node)
+        self._nodes.late.add(node)
+        for other, lane in self._lanes():
+            if other == node:
+                lane.fail(error)
+        self._on_failure(node, error)
+
+    async def close(self) -> None:
+        """End all streams."""
+        self._watch.cancel()
+        await asyncio.gather(*(lane.close() for _, lane in self._lanes()))
+
+    async def _watch_lanes(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            self.check()

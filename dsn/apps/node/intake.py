@@ -1,0 +1,231 @@
+"""PutShard: groups in, receipts out, in order, each once its shard is durable.
+
+The next group is read while earlier ones are being made durable; how many may be on their
+way is bounded by what they keep in memory and open on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import NamedTuple
+
+from dsn.apps.node.accounts import Account, Accounts
+from dsn.apps.node.pointers import STALE, Pointers
+from dsn.apps.node.revising import known_deal
+from dsn.apps.node.terms import Self, pending_limit
+from dsn.errors import DsnError, MalformedMessage
+from dsn.ids import Commit, DealId
+from dsn.ledger.receipt import Receipt, sign_receipt
+from dsn.ports import Clock, ShardStore, ShardWriter, StoredShard
+from dsn.rpc.limits import check_count
+from dsn.rpc.server import ServerStream, decode
+from dsn.rpc.tls import Caller
+from dsn.units import SMALL_SHARD_BYTES
+from dsn.v1 import node_pb2
+from dsn.wire.convert import SignedReceipt, commit_from_wire, receipts_to_wire
+
+MOST_SMALL = 64
+"""Small shards a group."""
+SMALL_UNDER_WAY = 4
+"""Groups of small shards."""
+LARGE_UNDER_WAY = 2
+
+
+class Outcome(NamedTuple):
+    """What became of a group: stored shards or a refusal, never both."""
+
+    room: asyncio.Semaphore
+    keep_until_s: int
+    stored: Sequence[StoredShard]
+    refusal: DsnError | None
+
+
+class Intake:
+    """Takes shards from every client."""
+
+    def __init__(
+        self, me: Self, store: ShardStore, accounts: Accounts, pointers: Pointers, clock: Clock
+    ) -> None:
+        """Put what comes into ``store`` and sign for it as ``me``."""
+        self.me, self.store, self.pointers, self.clock = me, store, pointers, clock
+        self._accounts = accounts
+
+    async def put_shards(self, caller: Caller, stream: ServerStream) -> None:
+        """Serve one stream until the caller ends it or a group is refused."""
+        first = await stream.read()
+        if first is None:
+            return
+        deal = known_deal(decode(node_pb2.PutHeader, first).deal)
+        account = await self._accounts.open(caller.node_id, deal)
+        session = _Session(self, account, stream)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(session.acknowledge())
+            await session.receive(first, group)
+
+
+class _Session:
+    """One stream: a reader that hands groups on, and a writer that signs for them in order."""
+
+    def __init__(self, intake: Intake, account: Account, stream: ServerStream) -> None:
+        self._me, self._store, self._clock = intake.me, intake.store, intake.clock
+        self._pointers = intake.pointers
+        self._account, self._stream = account, stream
+        self._small = asyncio.Semaphore(SMALL_UNDER_WAY)
+        self._large = asyncio.Semaphore(LARGE_UNDER_WAY)
+        self._outcomes: asyncio.Queue[asyncio.Task[Outcome] | None] = asyncio.Queue()
+
+    async def receive(self, first: bytes, group: asyncio.TaskGroup) -> None:
+        """Read groups until the stream ends; a refusal waits its turn behind the receipts."""
+        message: bytes | None = first
+        try:
+            while message is not None:
+                await self._take(decode(node_pb2.PutHeader, message), group)
+                del message  # a small shard need not wait in memory for the next one
+                self._stream.patience.idle()
+                message = await self._stream.read()
+        except DsnError as error:
+            self._hand_on(group, _refused(error))
+        self._outcomes.put_nowait(None)
+
+    async def acknowledge(self) -> None:
+        """Send a receipt a group, in order.
+
+        Raises:
+            DsnError: The first refusal; every receipt before it is out.
+        """
+        while (task := await self._outcomes.get()) is not None:
+            room, keep_until_s, stored, refusal = await task
+            if refusal is not None:
+                raise refusal
+            receipts = [self._receipt(shard, keep_until_s) for shard in stored]
+            await self._stream.write(receipts_to_wire(receipts))
+            room.release()
+
+    async def _take(self, header: node_pb2.PutHeader, group: asyncio.TaskGroup) -> None:
+        known_deal(header.deal)
+        if header.small:
+            await self._take_small(header, group)
+            return
+        self._me.terms.check_length(header.length)
+        if header.length <= SMALL_SHARD_BYTES:
+            raise MalformedMessage(
+                f"a shard of {header.length} bytes travels inside the header", code="bad_length"
+            )
+        await self._take_large(header.length, group)
+
+    async def _take_small(self, header: node_pb2.PutHeader, group: asyncio.TaskGroup) -> None:
+        check_count("small shards", header.small, MOST_SMALL)
+        check_count("records", header.records, MOST_SMALL)
+        for shard in header.small:
+            self._me.terms.check_length(len(shard.data))
+        shards = [(shard.data, commit_from_wire(shard.commit)) for shard in header.small]
+        await self._small.acquire()
+        keep_until_s = self._keep_until_s()
+        storing = self._store_small(shards, list(header.records), keep_until_s)
+        self._hand_on(group, _outcome(storing, self._small, keep_until_s))
+
+    async def _store_small(
+        self, shards: Sequence[tuple[bytes, Commit]], records: list[bytes], keep_until_s: int
+    ) -> Sequence[StoredShard]:
+        """All shards and records of one group; proposed together, they share one write."""
+        puts = (
+            self._store.put_small(
+                self._account.client,
+                data,
+                commit,
+                keep_until_s=keep_until_s,
+                pending_limit=self._pending_limit(),
+            )
+            for data, commit in shards
+        )
+        if not records:
+            return await asyncio.gather(*puts)
+        kept, stored = await asyncio.gather(self._pointers.keep(records), asyncio.gather(*puts))
+        for refusal in kept.refusals:
+            if refusal.code != STALE:
+                raise MalformedMessage(
+                    f"record {refusal.index} is refused: {refusal.code}", code=refusal.code
+                )
+        return stored
+
+    async def _take_large(self, length: int, group: asyncio.TaskGroup) -> None:
+        self._stream.patience.transfer(length)
+        await self._large.acquire()
+        keep_until_s = self._keep_until_s()
+        writer = await self._store.begin(
+            self._account.client,
+            length,
+            keep_until_s=keep_until_s,
+            pending_limit=self._pending_limit(),
+        )
+        try:
+            commit = commit_from_wire((await self._frames(length, writer)).commit)
+        except BaseException:
+            writer.abort()
+            raise
+        self._hand_on(group, _outcome(_alone(writer.finish(commit)), self._large, keep_until_s))
+
+    async def _frames(self, length: int, writer: ShardWriter) -> node_pb2.PutTrailer:
+        """Hand every frame to the disk; the trailer that follows them."""
+        left, read, write = length, self._stream.read, writer.write
+        moved = self._stream.patience.moved
+        while left > 0:
+            frame = await read()
+            moved()
+            if frame is None or len(frame) > left:
+                raise MalformedMessage(
+                    f"a shard of {length} bytes with {left} left met a frame of "
+                    f"{len(frame or b'')}",
+                    code="bad_frame",
+                )
+            left -= len(frame)
+            await write(frame)
+            del frame  # or a silent sender would keep a MiB of ours
+        trailer = await read()
+        if trailer is None:
+            raise MalformedMessage("the stream ended before the shard's commit")
+        return decode(node_pb2.PutTrailer, trailer)
+
+    def _hand_on(self, group: asyncio.TaskGroup, outcome: Coroutine[None, None, Outcome]) -> None:
+        self._outcomes.put_nowait(group.create_task(outcome))
+
+    def _keep_until_s(self) -> int:
+        return int(self._clock.now_s()) + self._me.terms.keep_pending_s
+
+    def _pending_limit(self) -> int:
+        return pending_limit(self._account.base.leaves)
+
+    def _receipt(self, stored: StoredShard, keep_until_s: int) -> SignedReceipt:
+        """A shard that is held already stays as long as any new one at least."""
+        receipt = Receipt(
+            DealId(self._account.deal),
+            stored.commit,
+            stored.leaf_count,
+            stored.length,
+            stored.keep_until_s or keep_until_s,
+        )
+        signature = sign_receipt(
+            receipt, self._me.key.sign, network=self._me.network, node=self._me.node_id
+        )
+        return SignedReceipt(receipt, signature)
+
+
+async def _outcome(
+    storing: Coroutine[None, None, Sequence[StoredShard]],
+    room: asyncio.Semaphore,
+    keep_until_s: int,
+) -> Outcome:
+    """Keep a refusal as a value, or it would end the stream before earlier receipts are out."""
+    try:
+        return Outcome(room, keep_until_s, await storing, None)
+    except DsnError as error:
+        return Outcome(room, keep_until_s, (), error)
+
+
+async def _alone(storing: Coroutine[None, None, StoredShard]) -> Sequence[StoredShard]:
+    return (await storing,)
+
+
+async def _refused(error: DsnError) -> Outcome:
+    return Outcome(asyncio.Semaphore(), 0, (), error)

@@ -1,0 +1,70 @@
+"""``NodeService``: which call goes where."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from dsn.apps.node.accounts import Accounts
+from dsn.apps.node.challenges import Challenges
+from dsn.apps.node.intake import Intake
+from dsn.apps.node.outlet import Outlet
+from dsn.apps.node.pointers import Pointers
+from dsn.apps.node.revising import Revising
+from dsn.apps.node.terms import Self, pending_limit
+from dsn.ids import NO_DEAL
+from dsn.ports import Clock, ShardStore
+from dsn.rpc.limits import LeafBudget, Limits
+from dsn.rpc.server import Method, Streaming, Unary
+from dsn.rpc.tls import Caller
+from dsn.v1 import node_pb2
+
+SERVICE = "dsn.v1.NodeService"
+
+
+class NodeService:
+    """A node's calls over one store."""
+
+    def __init__(self, me: Self, store: ShardStore, clock: Clock, limits: Limits) -> None:
+        """Serve ``store`` as ``me``."""
+        self._me, self._store = me, store
+        self._accounts = Accounts(store)
+        self._pointers = Pointers(me, store, clock)
+        self._intake = Intake(me, store, self._accounts, self._pointers, clock)
+        self._outlet = Outlet(store)
+        self._revising = Revising(me, store, self._accounts)
+        budget = LeafBudget(limits.challenge_leaves_an_hour, clock.monotonic_s)
+        self._challenges = Challenges(me, store, budget)
+
+    def methods(self) -> tuple[Method, ...]:
+        """Every call by its path."""
+        at = f"/{SERVICE}/"
+        return (
+            Unary(at + "GetTerms", node_pb2.GetTermsRequest, self._get_terms),
+            Streaming(at + "PutShard", self._intake.put_shards),
+            Unary(at + "Revise", node_pb2.ReviseRequest, self._revising.revise),
+            Unary(at + "GetRevision", node_pb2.GetRevisionRequest, self._revising.get_revision),
+            Streaming(at + "GetShard", self._outlet.get_shards),
+            Unary(at + "Challenge", node_pb2.ChallengeRequest, self._challenges.answer),
+            Streaming(at + "PutPointer", self._pointers.put_pointers),
+            Unary(at + "GetPointer", node_pb2.GetPointerRequest, self._pointers.get_pointer),
+        )
+
+    async def _get_terms(self, caller: Caller, request: node_pb2.GetTermsRequest) -> node_pb2.Terms:
+        account = await self._accounts.open(caller.node_id, NO_DEAL)
+        terms = self._me.terms
+        return node_pb2.Terms(
+            version=_version(),
+            node_id=self._me.node_id,
+            free_bytes=self._store.space().free,
+            max_shard_bytes=terms.max_shard_bytes,
+            max_pending_bytes=pending_limit(account.base.leaves),
+            max_challenge_leaves=terms.max_challenge_leaves,
+            keep_pending_s=terms.keep_pending_s,
+        )
+
+
+def _version() -> str:
+    try:
+        return version("dsn")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,150 @@
+"""What the client's commands return: plain values, printed by ``cli`` and read by scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+
+class FileState(Enum):
+    """How well a file is stored; ``product`` states with their exit codes."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    AT_RISK = "at_risk"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of long work: ``done`` of ``total`` bytes (or leaves) of ``stage``."""
+
+    stage: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """A stored file or directory and the links that open it."""
+
+    name: str
+    read: str
+    repair: str
+    verify: str
+    file_id: str
+    size: int
+    scheme: str
+    segments: int
+    placed: int
+    total: int
+    uploaded_bytes: int
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GetResult:
+    """What was read back; ``sha256`` is over the bytes written (hex)."""
+
+    size: int
+    sha256: str
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A line of ``dsn ls``: ``state`` is what was last seen, not asked anew."""
+
+    name: str
+    size: int
+    state: FileState
+    kind: str
+    scheme: str
+    added_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A node that holds shards of a file."""
+
+    node: str
+    address: str
+    shards: int
+    bytes: int
+    reachable: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What ``dsn info`` shows; fields a capability does not open are ``None``."""
+
+    name: str | None
+    file_id: str
+    kind: str | None
+    size: int
+    scheme: str
+    segments: int
+    media_type: str | None
+    mtime_s: int | None
+    sequence: int
+    holders: tuple[Holder, ...]
+    state: FileState
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHealth:
+    """Shards of one segment that answered well."""
+
+    good: int
+    required: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The verdict of ``dsn check`` and the arithmetic behind it."""
+
+    state: FileState
+    segments: tuple[SegmentHealth, ...]
+    manifest: SegmentHealth
+    leaves: int
+    bytes: int
+    confidence: str
+    faults: tuple[str, ...]
+    silent: tuple[str, ...]
+    deep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveResult:
+    """What ``dsn rm`` freed; nodes that did not answer are told at the next change."""
+
+    name: str
+    freed_bytes: int
+    pending_nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShareResult:
+    """A link and what it allows."""
+
+    kind: str
+    capability: str
+    allows: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverResult:
+    """What came back from the phrase alone."""
+
+    node_id: str
+    files: int
+    bytes: int
+
+
+ProgressSink = Callable[[Progress], None]
+NoticeSink = Callable[[str], None]

@@ -1,0 +1,154 @@
+"""One file on its way into the network: its keys, its rows, its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dsn.core.cipher import seal_box, seal_private
+from dsn.core.keys import FileKeys, SigningKey
+from dsn.core.layout import FileLayout, Scheme
+from dsn.core.manifest import Core, Private, SegmentSeal, sign_head
+from dsn.core.merkle import ShardHasher
+from dsn.core.placement import Copy, PageRef, Placement, ShardPlace, missing, page_hash
+from dsn.core.segment import SegmentKeys
+from dsn.ids import Commit, FileId, NodeId
+from dsn.machines.upload import Row, Upload
+from dsn.ports import Entropy
+from dsn.store.transfer import Source
+
+
+@dataclass(slots=True)
+class StoredFile:
+    """A file while it is being stored.
+
+    Attributes:
+        name: Its name in the catalogue; empty for what the client stores for itself.
+        keys: The owner's.
+        owner_key: Behind ``keys``.
+        scheme: Its erasure code.
+        size: Plaintext bytes.
+        private: What the core seals for readers.
+        upload: Who holds which shard.
+        source: Where the plaintext is, unless it lives in the manifest.
+        seals: Of the segments that were sealed, by number.
+        copies: Manifest shards by node: (commit, length).
+        sent_bytes: Shard bytes that left this machine.
+        journal: Told of every segment whose rows all have receipts.
+    """
+
+    name: str
+    owner_key: bytes
+    scheme: Scheme
+    size: int
+    private: Private
+    upload: Upload
+    source: Source | None
+    keys: FileKeys = field(init=False)
+    placer: SigningKey = field(init=False)
+    seals: dict[int, SegmentSeal] = field(default_factory=dict)
+    copies: dict[NodeId, list[tuple[Commit, int]]] = field(default_factory=dict)
+    core: Core | None = None
+    sequence: int = 0
+    sent_bytes: int = 0
+    warnings: list[str] = field(default_factory=list)
+    journal: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Derive all keys."""
+        self.keys = FileKeys.owner(self.owner_key)
+        self.placer = SigningKey(self.keys.place_seed)
+
+    @property
+    def layout(self) -> FileLayout:
+        """How the file is cut."""
+        return FileLayout(self.size, self.scheme.required)
+
+    @property
+    def file_id(self) -> FileId:
+        """Once the core is made."""
+        assert self.core is not None
+        return self.core.file_id
+
+    def segment_keys(self, segment: int, salt: bytes) -> SegmentKeys:
+        """What seals and masks ``segment``."""
+        final = segment == self.layout.segments - 1
+        return SegmentKeys(self.keys.content_key, self.keys.mask_key, segment, salt, final)
+
+    def make_core(self) -> Core:
+        """The immutable part, once all segments are sealed; made once."""
+        if self.core is None:
+            seals = tuple(self.seals[g] for g in range(self.layout.segments))
+            sealed = seal_private(self.keys.content_key, self.private.encode())
+            self.core = Core(self.scheme, self.size, self.placer.public, seals, sealed)
+        return self.core
+
+    def placement(self) -> Placement:
+        """Where the rows are now."""
+        rows = [self.upload.rows(g) for g in range(self.layout.segments)]
+        table = dict.fromkeys(row.node for each in rows for row in each if row.commit)
+        numbers = {node: number for number, node in enumerate(table)}
+        return Placement(
+            tuple(table), tuple(tuple(_place(r, numbers) for r in each) for each in rows)
+        )
+
+    def touches(self, node: NodeId) -> bool:
+        """Whether ``node`` holds, or is to hold, anything of it."""
+        rows = (row for g in self.seals for row in self.upload.rows(g))
+        return node in self.copies or any(row.node == node for row in rows)
+
+    def shards(self) -> dict[NodeId, dict[Commit, int]]:
+        """Everything that nodes hold of it for sure: length by commit, by node."""
+        held: dict[NodeId, dict[Commit, int]] = {}
+        for segment in range(self.layout.segments):
+            for row in self.upload.rows(segment):
+                if row.commit is not None:
+                    held.setdefault(row.node, {})[row.commit] = row.length
+        for node, copies in self.copies.items():
+            held.setdefault(node, {}).update(copies)
+        return held
+
+
+def _place(row: Row, numbers: dict[NodeId, int]) -> ShardPlace:
+    if row.commit is None:
+        return missing(row.generation)
+    return ShardPlace(numbers[row.node], row.generation, row.commit)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A sealed manifest shard and its commit."""
+
+    data: bytes
+    commit: Commit
+
+
+def seal_box_for(key: bytes, plain: bytes, entropy: Entropy) -> Box:
+    """Seal a copy of its own: a fresh nonce gives each copy a commit of its own."""
+    data = seal_box(key, plain, entropy(12))
+    return Box(data, ShardHasher.over(data).commit())
+
+
+def seal_manifest(
+    file: StoredFile, holders: Sequence[NodeId], sequence: int, entropy: Entropy
+) -> dict[NodeId, list[Box]]:
+    """Each holder's boxes: its own sealed head first, then its own sealed pages."""
+    placement, key = file.placement(), file.keys.head_key
+    table = list(dict.fromkeys([*placement.nodes, *holders])) if placement.rows else []
+    numbers = {node: number for number, node in enumerate(table)}
+    pages = placement.pages()
+    boxes: dict[NodeId, list[Box]] = {
+        node: [seal_box_for(key, page, entropy) for page in pages] for node in holders
+    }
+    refs = [
+        PageRef(
+            page_hash(page),
+            tuple(Copy(numbers[node], boxes[node][number].commit) for node in holders),
+        )
+        for number, page in enumerate(pages)
+    ]
+    head = sign_head(file.make_core(), sequence, table, refs, file.placer.sign)
+    plain = head.encode()
+    for node in holders:
+        boxes[node].insert(0, seal_box_for(key, plain, entropy))
+    return boxes

@@ -1,0 +1,395 @@
+"""A put session: files in, receipts back, and a spare for every node that fails or stalls.
+
+One stream a node carries large shards, another one small ones; both live as long as the
+session. A watch gives up nodes that owe progress; their rows go to spares, made again from
+the source and checked against the first sealing before a byte leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from dsn.apps.fleet import Fleet
+from dsn.apps.holdings import Holdings
+from dsn.apps.lanes import ReceiptFuture
+from dsn.apps.nodes import Nodes
+from dsn.apps.pointers import Pointers
+from dsn.apps.readback import read_back
+from dsn.apps.results import Progress, ProgressSink
+from dsn.apps.stored import Box, StoredFile, seal_manifest
+from dsn.core.cipher import seal_box
+from dsn.core.erasure import Erasure
+from dsn.core.layout import Scheme
+from dsn.core.manifest import SegmentSeal
+from dsn.core.merkle import ShardHasher
+from dsn.core.segment import SegmentEncoder, bands
+from dsn.dht.record import PointerBody, PointerRecord, next_sequence, sign_pointer
+from dsn.errors import DsnError, Unreachable, UsageError
+from dsn.ids import Commit, NodeId, short
+from dsn.kernels import isal
+from dsn.ledger.receipt import Receipt
+from dsn.machines import placement
+from dsn.machines.placement import Candidate, uniform
+from dsn.machines.upload import Row, Upload
+from dsn.ports import Clock, Entropy
+from dsn.runtime.kernel import Kernel
+from dsn.units import FRAME_BYTES, LEAF_BYTES, SMALL_SHARD_BYTES, leaf_count
+
+POINTER_TERM_S = 365 * 86_400
+"""How long a pointer stands; deals will say it once they exist."""
+MAX_HOLDERS = 48
+ROUNDS = 3
+"""How often a put re-places what failed at its very end."""
+
+
+class PutSession:
+    """Stores files over one set of connections; use it as a context."""
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        holdings: Holdings,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        kernel: Kernel,
+        notice: Callable[[str], None],
+        progress: ProgressSink,
+    ) -> None:
+        """Store on ``nodes``; arithmetic runs in ``kernel``."""
+        self.nodes, self.holdings = nodes, holdings
+        self.pointers = Pointers(nodes)
+        self.files: list[StoredFile] = []
+        self._clock, self._entropy, self._kernel = clock, entropy, kernel
+        self._notice, self._progress = notice, progress
+        self._candidates: list[Candidate] = []
+        self._one_large_file = asyncio.Lock()
+        self._receipts: set[ReceiptFuture] = set()
+        self._buffer = bytearray()
+        self._erasures: dict[Scheme, Erasure] = {}
+
+    async def __aenter__(self) -> Self:
+        """Ask all nodes for their terms."""
+        self._fleet = Fleet(
+            self.nodes,
+            self._on_failure,
+            lambda: all(file.upload.has_spares for file in self.files),
+        )
+        self._candidates = await self.nodes.survey()
+        self._fleet.width = len(self._candidates)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End all streams."""
+        self.pointers.close()
+        await self._fleet.close()
+
+    @property
+    def alive(self) -> set[NodeId]:
+        """Nodes that answered and did not fail since."""
+        return {candidate.node for candidate in self._candidates} - self._fleet.failed
+
+    @property
+    def groups(self) -> int:
+        """Placement groups that answered."""
+        return len({candidate.group for candidate in self._candidates})
+
+    def place(self, scheme: Scheme, size: int) -> Upload:
+        """Choose nodes for a file of ``size`` bytes."""
+        alive = [c for c in self._candidates if c.node not in self._fleet.failed]
+        bytes_each = size // scheme.required + size // 256 + 65_536
+        seed = int.from_bytes(self._entropy(16), "big")
+        order = placement.choose(alive, scheme, bytes_each, uniform(seed))
+        return Upload(order, scheme.total)
+
+    async def put(self, file: StoredFile) -> None:
+        """Store one file: every row and manifest copy has a receipt when this returns."""
+        self.files.append(file)
+        if file.source is None:
+            await self._publish(file)
+            return
+        async with self._one_large_file:
+            for segment in range(file.layout.segments):
+                if segment not in file.seals:
+                    await self._encode(file, segment)
+            await self._complete(file)
+            await self._limit_pending(file, SMALL_SHARD_BYTES)
+            await self._publish(file)
+
+    async def settle(self) -> None:
+        """Sign for everything with every node, and read samples of it back.
+
+        What a node fails here is placed anew, at most ``ROUNDS`` times.
+        """
+        for _ in range(ROUNDS):
+            before = len(self._fleet.failed)
+            await self.revise_all()
+            await self._each(list(self._shards()), self._read_back)
+            if len(self._fleet.failed) == before:
+                return
+            for file in self.files:
+                if file.upload.pending() or self._fleet.failed & file.copies.keys():
+                    async with self._one_large_file:
+                        await self._complete(file)
+                        await self._publish(file)
+
+    async def revise_all(self) -> None:
+        """Sign all noted changes with every node that answers; the others are told later."""
+        await self._each(self.holdings.changed, self.holdings.revise)
+
+    # rows
+
+    async def _encode(self, file: StoredFile, segment: int) -> None:
+        encoder = self._encoder(file, segment, self._entropy(16))
+        rows = [(row, row.node, row.generation) for row in file.upload.assign(segment)]
+        layout = encoder.layout
+        groups = [self._fleet.group(node, layout.shard_bytes) for _, node, _ in rows]
+        for start, end in bands(0, layout.shard_bytes):
+            frames = await self._kernel.run(self._band, encoder, file, segment, start, end)
+            for group, frame in zip(groups, frames, strict=True):
+                await group.send(frame)
+            del frames
+            self._progress(Progress("put", self._plain_end(file, segment, encoder, end), file.size))
+        file.seals[segment] = SegmentSeal(encoder.keys.salt, encoder.digest())
+        for (row, node, generation), group, commit in zip(
+            rows, groups, encoder.commits(), strict=True
+        ):
+            self._expect(await group.end(commit), file, row, node, generation)
+        await self._limit_pending(file, layout.shard_bytes)
+
+    def _encoder(self, file: StoredFile, segment: int, salt: bytes) -> SegmentEncoder:
+        layout, scheme = file.layout.segment(segment), file.scheme
+        need = scheme.required * layout.shard_bytes
+        scratch = scheme.total * FRAME_BYTES  # parity, and the band's plaintext
+        if len(self._buffer) < need + scratch:
+            self._buffer = bytearray(need + scratch)
+        view = memoryview(self._buffer)
+        if scheme not in self._erasures:
+            self._erasures[scheme] = Erasure(scheme.required, scheme.total, isal.load())
+        erasure = self._erasures[scheme]
+        keys = file.segment_keys(segment, salt)
+        return SegmentEncoder(keys, layout, erasure, view[:need], view[need : need + scratch])
+
+    def _plain(
+        self, encoder: SegmentEncoder, file: StoredFile, segment: int, start: int, end: int
+    ) -> memoryview:
+        """Read a band's plaintext into the end of the scratch space."""
+        assert file.source is not None
+        first, stop = encoder.plain_range(start, end)
+        base = file.layout.plain(segment).start
+        plain = memoryview(self._buffer)[len(self._buffer) - (stop - first) :]
+        file.source.read_into(base + first, plain)
+        return plain
+
+    def _band(
+        self, encoder: SegmentEncoder, file: StoredFile, segment: int, start: int, end: int
+    ) -> list[bytes]:
+        return encoder.band(start, end, self._plain(encoder, file, segment, start, end))
+
+    @staticmethod
+    def _plain_end(file: StoredFile, segment: int, encoder: SegmentEncoder, end: int) -> int:
+        return file.layout.plain(segment).start + encoder.plain_range(0, end)[1]
+
+    def _expect(
+        self,
+        receipt: ReceiptFuture,
+        file: StoredFile,
+        row: Row,
+        node: NodeId,
+        generation: int,
+    ) -> None:
+        receipt.add_done_callback(partial(self._stored, file, row, node, generation))
+        self._receipts.add(receipt)
+        receipt.add_done_callback(self._receipts.discard)
+
+    async def _all_receipts(self) -> None:
+        while self._receipts:
+            await asyncio.wait(self._receipts)
+        self._fleet.check()
+
+    def _stored(
+        self,
+        file: StoredFile,
+        row: Row,
+        node: NodeId,
+        generation: int,
+        done: ReceiptFuture,
+    ) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        receipt = done.result()
+        if file.upload.stored(row, node, generation, receipt.commit, receipt.length):
+            self._keep(file, node, receipt.commit, receipt.length)
+            if file.journal is not None and file.upload.complete(row.segment):
+                file.journal(row.segment)
+
+    def _keep(self, file: StoredFile, node: NodeId, commit: Commit, length: int) -> None:
+        file.sent_bytes += length
+        self.holdings.add(node, commit, leaf_count(length))
+
+    async def _complete(self, file: StoredFile) -> None:
+        """Wait for all receipts; re-place rows as long as there are spares."""
+        await self._all_receipts()
+        while rows := file.upload.pending():
+            for segment in sorted({row.segment for row in rows}):
+                await self._resend(file, segment, [r for r in rows if r.segment == segment])
+            await self._all_receipts()
+
+    async def _resend(self, file: StoredFile, segment: int, rows: Sequence[Row]) -> None:
+        """Make some rows of a sealed segment again, from the source."""
+        seal = file.seals[segment]
+        encoder = self._encoder(file, segment, seal.salt)
+        for start, end in bands(0, encoder.layout.shard_bytes):
+            await self._kernel.run(self._reseal, encoder, file, segment, start, end)
+        if encoder.digest() != seal.hash:
+            raise UsageError(
+                f"{file.name or 'a file'} changed while it was read",
+                code="source_changed",
+                hint="put it again when nothing writes to it",
+            )
+        for row in rows:
+            node, generation, tree = row.node, row.generation, ShardHasher()
+            group = self._fleet.group(node, encoder.layout.shard_bytes)
+            frames = encoder.row(row.index, generation, tree)
+            while (frame := await self._kernel.run(next, frames, None)) is not None:
+                await group.send(frame)
+            self._expect(await group.end(tree.commit()), file, row, node, generation)
+
+    def _reseal(
+        self, encoder: SegmentEncoder, file: StoredFile, segment: int, start: int, end: int
+    ) -> None:
+        encoder.seal(start, end, self._plain(encoder, file, segment, start, end))
+
+    async def _limit_pending(self, file: StoredFile, coming_bytes: int) -> None:
+        """Sign for what is stored before a node's bound on unsigned bytes is near.
+
+        Two segments may be on their way beside what has receipts.
+        """
+        full = [
+            node
+            for node in file.upload.nodes
+            if sum(self.holdings.added(node).values()) * LEAF_BYTES + 2 * coming_bytes
+            > self.nodes.max_pending[node] // 2
+        ]
+        if full:
+            await self._each(full, self.holdings.revise)
+
+    # manifest
+
+    async def _publish(self, file: StoredFile) -> None:
+        """Store sealed copies of head and pages, and point to them."""
+        while True:
+            for node, copies in file.copies.items():
+                self.holdings.drop(node, [commit for commit, _ in copies])
+            file.copies.clear()
+            holders = self._holders(file, min(file.scheme.manifest_copies, MAX_HOLDERS))
+            if not holders:
+                raise Unreachable("no node is left to hold the manifest", hint="try again")
+            file.sequence = next_sequence(file.sequence, int(self._clock.now_s() * 1e6))
+            boxes = seal_manifest(file, holders, file.sequence, self._entropy)
+            pointer = self._pointer(file, boxes)
+            await self._store_boxes(file, boxes, pointer.encode())
+            if len(file.copies) == len(holders):
+                break
+        small = all(len(copies[0].data) <= SMALL_SHARD_BYTES for copies in boxes.values())
+        await self.pointers.publish(pointer, told=holders if small else ())
+
+    def _holders(self, file: StoredFile, wanted: int) -> list[NodeId]:
+        nodes = [node for node in file.upload.nodes if node not in self._fleet.failed]
+        turn = file.make_core().hash[0] % max(1, len(nodes))
+        return (nodes[turn:] + nodes[:turn])[:wanted]
+
+    async def _store_boxes(
+        self, file: StoredFile, boxes: dict[NodeId, list[Box]], pointer: bytes
+    ) -> None:
+        """Store every holder's boxes; the pointer travels with the head."""
+        waits = {}
+        for node, (head, *pages) in boxes.items():
+            receipts = [await self._store(node, page) for page in pages]
+            if len(head.data) <= SMALL_SHARD_BYTES:
+                receipts.append(self._fleet.small(node).put(head.data, head.commit, pointer))
+            else:
+                receipts.append(await self._store(node, head))
+            waits[node] = receipts
+        for node, receipts in waits.items():
+            results = await asyncio.gather(*receipts, return_exceptions=True)
+            if all(isinstance(result, Receipt) for result in results):
+                file.copies[node] = [(box.commit, len(box.data)) for box in boxes[node]]
+                for box in boxes[node]:
+                    self._keep(file, node, box.commit, len(box.data))
+            else:
+                self._fleet.check()
+
+    async def _store(self, node: NodeId, box: Box) -> ReceiptFuture:
+        group = self._fleet.group(node, len(box.data))
+        for at in range(0, len(box.data), FRAME_BYTES):
+            await group.send(box.data[at : at + FRAME_BYTES])
+        return await group.end(box.commit)
+
+    def _pointer(self, file: StoredFile, boxes: dict[NodeId, list[Box]]) -> PointerRecord:
+        heads = {node: copies[0] for node, copies in boxes.items()}
+        length = len(next(iter(heads.values())).data)
+        body = PointerBody(length, tuple((node, head.commit) for node, head in heads.items()))
+        return sign_pointer(
+            file.placer.sign,
+            network=self.nodes.network.network_id,
+            placement_public=file.placer.public,
+            core_hash=file.make_core().hash,
+            sequence=file.sequence,
+            expires_s=int(self._clock.now_s()) + POINTER_TERM_S,
+            body=seal_box(file.keys.head_key, body.encode(), self._entropy(12)),
+        )
+
+    # nodes
+
+    def _on_failure(self, node: NodeId, error: DsnError) -> None:
+        self.holdings.discard(node)
+        touched = [file for file in self.files if file.touches(node)]
+        for file in self.files:
+            file.upload.fail(node)
+        if not touched:
+            return
+        moved = all(file.upload.pending() or not file.upload.missing() for file in touched)
+        after = "its shards go to a spare node" if moved else "no spare node is left"
+        self._notice(f"node {short(node)} fails ({error.message}); {after}")
+
+    async def _each(
+        self, nodes: Iterable[NodeId], call: Callable[[NodeId], Awaitable[object]]
+    ) -> None:
+        """``call`` every node side by side; those that fail are given up."""
+
+        async def one(node: NodeId) -> None:
+            try:
+                await call(node)
+            except DsnError as error:
+                self._fleet.fail(node, error)
+
+        await asyncio.gather(*(one(node) for node in nodes if node in self.alive))
+
+    def _shards(self) -> dict[NodeId, dict[Commit, int]]:
+        held: dict[NodeId, dict[Commit, int]] = {}
+        for file in self.files:
+            for node, shards in file.shards().items():
+                held.setdefault(node, {}).update(shards)
+        return held
+
+    async def _read_back(self, node: NodeId) -> None:
+        shards = self._shards()[node]
+        leaves = {commit: leaf_count(length) for commit, length in shards.items()}
+        async with self.nodes.peer(node, fresh=True) as peer:
+            await read_back(
+                peer,
+                leaves,
+                network=self.nodes.network.network_id,
+                clock=self._clock,
+                entropy=self._entropy,
+            )

@@ -1,0 +1,132 @@
+"""What a local network writes down, before any process runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import replace
+
+import pytest
+
+from dsn.apps import devnet, devnet_run
+from dsn.apps.devnet import Devnet
+from dsn.config import load
+from dsn.core.keys import IdentityKeys, SigningKey, node_id_of
+from dsn.dht.network import parse_network
+from dsn.errors import ConfigError, NotFound, UsageError
+from dsn.ids import format_node_id
+from dsn.runtime.clock import SystemClock
+from dsn.store.home import Home
+
+
+def create(directory, nodes=3, group="node", capacity_bytes=10**9) -> Devnet:
+    directory.mkdir(exist_ok=True)
+    return devnet.create(
+        directory,
+        nodes=nodes,
+        group=group,
+        capacity_bytes=capacity_bytes,
+        clock=SystemClock(),
+        entropy=os.urandom,
+    )
+
+
+def test_the_description_has_exactly_the_stable_fields(tmp_path):
+    create(tmp_path)
+    fields = json.loads((tmp_path / "devnet.json").read_text())
+    assert set(fields) == {"client_home", "bootstrap", "network_file", "processes"}
+    assert fields["bootstrap"] == fields["processes"][0]["address"]
+    assert [one["name"] for one in fields["processes"]] == ["node1", "node2", "node3"]
+    for one in fields["processes"]:
+        assert set(one) == {"name", "role", "node_id", "address", "home", "volume", "pid"}
+        assert (one["role"], one["pid"]) == ("node", None)
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    made = create(tmp_path / "d")
+    assert Devnet.load(tmp_path / "d") == made
+
+
+def test_every_home_has_joined_the_signed_list_of_all_nodes(tmp_path):
+    made = create(tmp_path, group="subnet")
+    network = parse_network((tmp_path / "network.toml").read_text())
+    assert network.genesis.placement_group == "subnet"
+    assert not network.genesis.address_limits
+    assert [one.address for one in network.contacts] == [one.address for one in made.processes]
+    for path in (made.client_home, *(tmp_path / one.name for one in made.processes)):
+        assert Home.open(path).network() == network
+
+
+def test_each_node_listens_where_the_list_says_and_owns_the_key_it_names(tmp_path):
+    for number, process in enumerate(create(tmp_path).processes, start=1):
+        home = tmp_path / process.name
+        settings = load(home, {}).settings.provider
+        assert (settings.listen, settings.capacity) == (process.address, 10**9)
+        assert process.address.startswith(f"127.0.{number}.1:")
+        root = Home.open(home).load_root()
+        public = SigningKey(IdentityKeys.derive(root).identity_seed).public
+        assert process.node_id == format_node_id(node_id_of(public))
+
+
+def test_keys_are_for_their_owner_alone(tmp_path):
+    create(tmp_path)
+    for key in (tmp_path / "operator.key", *tmp_path.glob("*/keys/root.key")):
+        assert key.stat().st_mode & 0o077 == 0, key
+
+
+def test_a_dead_pid_is_forgotten(tmp_path):
+    made = create(tmp_path)
+    strangers = os.getppid()
+    made.updated([replace(made.processes[1], pid=strangers)]).save()
+    assert Devnet.load(tmp_path).named("node2").pid is None
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_stays_as_it_was(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError) as caught:
+        create(tmp_path)
+    assert caught.value.detail_code == "not_empty"
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_no_network_there(tmp_path):
+    with pytest.raises(NotFound):
+        Devnet.load(tmp_path)
+    with pytest.raises(NotFound):
+        devnet.lock(tmp_path / "none")
+    with pytest.raises(NotFound):
+        create(tmp_path).named("node4")
+
+
+def test_one_command_at_a_time(tmp_path):
+    with devnet.lock(tmp_path), pytest.raises(ConfigError), devnet.lock(tmp_path):
+        pass
+
+
+def test_a_node_whose_port_was_taken_moves_and_all_are_told(tmp_path, monkeypatch):
+    made = create(tmp_path)
+    monkeypatch.setattr(devnet_run, "NODE_ROLE", ("config", "show"))
+    host, _, port = made.processes[1].address.rpartition(":")
+    with socket.create_server((host, int(port))):
+        moved = devnet_run.launch(made, made.processes)
+    devnet_run.stop(moved, moved.processes)
+    addresses = [one.address for one in moved.processes]
+    assert addresses[0] == made.processes[0].address
+    assert addresses[1] != made.processes[1].address
+    assert [one.address for one in moved.network().contacts] == addresses
+    assert Home.open(moved.client_home).network() == moved.network()
+    assert load(tmp_path / "node2", {}).settings.provider.listen == addresses[1]
+
+
+async def test_a_node_that_cannot_start_is_named_with_its_last_words(tmp_path, monkeypatch):
+    made = create(tmp_path, nodes=1)
+    monkeypatch.setattr(devnet_run, "NODE_ROLE", ("provdier", "run"))
+    with pytest.raises(ExceptionGroup) as caught:
+        await devnet_run.bring_up(made, made.processes, os.urandom)
+    (error,) = caught.value.exceptions
+    assert isinstance(error, ConfigError)
+    assert error.detail_code == "start_failed"
+    assert "did you mean 'dsn provider'" in error.message
+    assert str(tmp_path / "node1" / "log" / "node.log") in error.hint
+    assert Devnet.load(tmp_path).alive() == []
