@@ -1,0 +1,36 @@
+"""``dsn doctor``: what may keep dsn from working here, and the fix of each."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from dsn.apps.doctor import Finding, examine
+from dsn.cli.session import Session, pass_session
+from dsn.runtime.clock import SystemClock
+from dsn.runtime.entropy import system_entropy
+from dsn.ui.table import print_table
+
+FAULT_EXIT = 1
+
+
+@click.command()
+@pass_session
+def doctor(session: Session) -> int:
+    """Check this machine, this home and its network; exits with 1 if something needs a fix."""
+    findings = session.run(_examine(session))
+    session.emit({"checks": [dataclasses.asdict(finding) for finding in findings]})
+    if not session.json:
+        rows = [(one.name, "ok" if one.ok else "fault", one.detail) for one in findings]
+        print_table(("CHECK", "STATE", "FOUND"), rows)
+    for finding in findings:
+        if finding.fix:
+            session.say(f"{'advice' if finding.ok else 'fix'} ({finding.name}): {finding.fix}")
+    return 0 if all(finding.ok for finding in findings) else FAULT_EXIT
+
+
+async def _examine(session: Session) -> list[Finding]:
+    return [
+        finding async for finding in examine(session.home_path(), SystemClock(), system_entropy)
+    ]

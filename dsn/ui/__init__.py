@@ -1,0 +1,1 @@
+"""Floor 9: draw; no rule."""

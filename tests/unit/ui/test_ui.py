@@ -1,0 +1,66 @@
+"""Figures, tables and progress as people and programs read them."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from dsn.apps.results import Progress
+from dsn.ui.figures import count, format_date, format_seconds, format_speed
+from dsn.ui.progress import Bars, json_lines, silence
+from dsn.ui.table import columns, fields, print_table
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0 ms"), (0.038, "38 ms"), (4.25, "4.2 s"), (65, "1 min 05 s"), (7800, "2 h 10 min")],
+)
+def test_seconds(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+def test_speed_never_divides_by_nothing():
+    assert format_speed(10 << 20, 2.0) == "5 MiB/s"
+    assert format_speed(10, 0.0) == "-"
+
+
+def test_counts_and_dates():
+    assert count(1, "node") == "1 node"
+    assert count(1200, "leaf", "leaves") == "1,200 leaves"
+    assert format_date(0) == "1970-01-01 00:00"
+
+
+def test_columns_line_up_without_trailing_blanks():
+    assert list(columns([["a", "bb"], ["ccc", ""]])) == ["a    bb", "ccc"]
+    assert list(fields([("name", "x"), ("id", "y")])) == ["name  x", "id    y"]
+
+
+def test_a_piped_table_is_plain_text(capsys):
+    print_table(("NAME", "STATE"), [("a", "healthy"), ("[red]b", "lost")])
+    assert capsys.readouterr().out == "NAME    STATE\na       healthy\n[red]b  lost\n"
+
+
+def test_a_terminal_gets_a_drawn_table_that_reads_names_as_they_are(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    print_table(("NAME", "STATE"), [("[red]b", "lost")])
+    assert "[red]b" in capsys.readouterr().out
+
+
+def test_json_progress_is_bounded_and_ends_with_the_last_step():
+    out = io.StringIO()
+    with json_lines(out) as sink:
+        for done in range(10_001):
+            sink(Progress("upload", done, 10_000))
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert lines[-1] == {"stage": "upload", "done": 10_000, "total": 10_000}
+    assert len(lines) < 200
+
+
+def test_bars_take_stages_of_unknown_length():
+    with Bars() as sink:
+        sink(Progress("read", 1, None))
+        sink(Progress("read", 2, 5))
+    with silence() as sink:
+        sink(Progress("read", 1, None))
