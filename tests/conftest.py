@@ -1,0 +1,27 @@
+"""What all tests share: Hypothesis without a clock, and real processes in one worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_PROCESSES = ("tests/net", "tests/docs")
+
+settings.register_profile("dsn", deadline=None, print_blob=True)
+settings.load_profile("dsn")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the source tree."""
+    return REPOSITORY
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests that start processes follow one another, whatever the number of workers."""
+    for item in items:
+        if item.nodeid.startswith(REAL_PROCESSES):
+            item.add_marker(pytest.mark.xdist_group("processes"))
