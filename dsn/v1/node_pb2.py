@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from dsn.v1 import types_pb2 as dsn_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11\x64sn/v1/node.proto\x12\x06\x64sn.v1\x1a\x12\x64sn/v1/types.proto\"\x11\n\x0fGetTermsRequest\"\xa7\x01\n\x05Terms\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\x12\x12\n\nfree_bytes\x18\x03 \x01(\x04\x12\x17\n\x0fmax_shard_bytes\x18\x04 \x01(\x04\x12\x19\n\x11max_pending_bytes\x18\x05 \x01(\x04\x12\x1c\n\x14max_challenge_leaves\x18\x06 \x01(\x04\x12\x16\n\x0ekeep_pending_s\x18\x07 \x01(\x04\"G\n\tPutHeader\x12\x0c\n\x04\x64\x65\x61l\x18\x01 \x01(\x0c\x12\x0e\n\x06length\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06\x63ommit\x18\x04 \x01(\x0c\"\x1c\n\nPutTrailer\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x0c\"i\n\nPutReceipt\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x0c\x12\x12\n\nleaf_count\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\x12\x14\n\x0ckeep_until_s\x18\x04 \x01(\x04\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"N\n\rReviseRequest\x12\"\n\x08revision\x18\x01 \x01(\x0b\x32\x10.dsn.v1.Revision\x12\x0b\n\x03\x61\x64\x64\x18\x02 \x03(\x0c\x12\x0c\n\x04\x64rop\x18\x03 \x03(\x0c\"1\n\x0bReviseReply\x12\"\n\x08revision\x18\x01 \x01(\x0b\x32\x10.dsn.v1.Revision\"@\n\x12GetRevisionRequest\x12\x0c\n\x04\x64\x65\x61l\x18\x01 \x01(\x0c\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\r\"V\n\x10GetRevisionReply\x12\"\n\x08revision\x18\x01 \x01(\x0b\x32\x10.dsn.v1.Revision\x12\x10\n\x08holdings\x18\x02 \x01(\x0c\x12\x0c\n\x04more\x18\x03 \x01(\x08\"R\n\x0fGetShardRequest\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x0c\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x04\x12\x13\n\x0b\x66irst_frame\x18\x04 \x01(\r\"e\n\x10\x43hallengeRequest\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommits\x18\x02 \x03(\x0c\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x0e\n\x06leaves\x18\x04 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x05 \x01(\x04\"\xea\x01\n\x0e\x43hallengeReply\x12/\n\x07outcome\x18\x01 \x01(\x0e\x32\x1e.dsn.v1.ChallengeReply.Outcome\x12\x10\n\x08openings\x18\x02 \x03(\x0c\x12\x13\n\x0b\x61nswer_root\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\x12\x0c\n\x04lost\x18\x05 \x03(\x0c\"_\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ANSWERED\x10\x01\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x02\x12\x10\n\x0cOUTCOME_LOST\x10\x03\"$\n\x11PutPointerRequest\x12\x0f\n\x07records\x18\x01 \x03(\x0c\"l\n\x0fPutPointerReply\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x1f.dsn.v1.PutPointerReply.Refusal\x1a&\n\x07Refusal\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\" \n\x11GetPointerRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"!\n\x0fGetPointerReply\x12\x0e\n\x06record\x18\x01 \x01(\x0c\x32\xfc\x03\n\x0bNodeService\x12\x32\n\x08GetTerms\x12\x17.dsn.v1.GetTermsRequest\x1a\r.dsn.v1.Terms\x12\x35\n\x08PutShard\x12\x11.dsn.v1.PutHeader\x1a\x12.dsn.v1.PutReceipt(\x01\x30\x01\x12\x34\n\x06Revise\x12\x15.dsn.v1.ReviseRequest\x1a\x13.dsn.v1.ReviseReply\x12\x43\n\x0bGetRevision\x12\x1a.dsn.v1.GetRevisionRequest\x1a\x18.dsn.v1.GetRevisionReply\x12@\n\x08GetShard\x12\x17.dsn.v1.GetShardRequest\x1a\x17.dsn.v1.GetShardRequest(\x01\x30\x01\x12=\n\tChallenge\x12\x18.dsn.v1.ChallengeRequest\x1a\x16.dsn.v1.ChallengeReply\x12\x44\n\nPutPointer\x12\x19.dsn.v1.PutPointerRequest\x1a\x17.dsn.v1.PutPointerReply(\x01\x30\x01\x12@\n\nGetPointer\x12\x19.dsn.v1.GetPointerRequest\x1a\x17.dsn.v1.GetPointerReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11\x64sn/v1/node.proto\x12\x06\x64sn.v1\x1a\x12\x64sn/v1/types.proto\"\x11\n\x0fGetTermsRequest\"\xa7\x01\n\x05Terms\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\x12\x12\n\nfree_bytes\x18\x03 \x01(\x04\x12\x17\n\x0fmax_shard_bytes\x18\x04 \x01(\x04\x12\x19\n\x11max_pending_bytes\x18\x05 \x01(\x04\x12\x1c\n\x14max_challenge_leaves\x18\x06 \x01(\x04\x12\x16\n\x0ekeep_pending_s\x18\x07 \x01(\x04\"]\n\tPutHeader\x12\x0c\n\x04\x64\x65\x61l\x18\x01 \x01(\x0c\x12\x0e\n\x06length\x18\x02 \x01(\x04\x12!\n\x05small\x18\x03 \x03(\x0b\x32\x12.dsn.v1.SmallShard\x12\x0f\n\x07records\x18\x04 \x03(\x0c\"*\n\nSmallShard\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x0c\"\x1c\n\nPutTrailer\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x0c\"3\n\x0bPutReceipts\x12$\n\x08receipts\x18\x01 \x03(\x0b\x32\x12.dsn.v1.PutReceipt\"i\n\nPutReceipt\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x0c\x12\x12\n\nleaf_count\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\x12\x14\n\x0ckeep_until_s\x18\x04 \x01(\x04\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"N\n\rReviseRequest\x12\"\n\x08revision\x18\x01 \x01(\x0b\x32\x10.dsn.v1.Revision\x12\x0b\n\x03\x61\x64\x64\x18\x02 \x03(\x0c\x12\x0c\n\x04\x64rop\x18\x03 \x03(\x0c\"1\n\x0bReviseReply\x12\"\n\x08revision\x18\x01 \x01(\x0b\x32\x10.dsn.v1.Revision\"@\n\x12GetRevisionRequest\x12\x0c\n\x04\x64\x65\x61l\x18\x01 \x01(\x0c\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\r\"V\n\x10GetRevisionReply\x12\"\n\x08revision\x18\x01 \x01(\x0b\x32\x10.dsn.v1.Revision\x12\x10\n\x08holdings\x18\x02 \x01(\x0c\x12\x0c\n\x04more\x18\x03 \x01(\x08\"R\n\x0fGetShardRequest\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x0c\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x04\x12\x13\n\x0b\x66irst_frame\x18\x04 \x01(\r\"e\n\x10\x43hallengeRequest\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommits\x18\x02 \x03(\x0c\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x0e\n\x06leaves\x18\x04 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x05 \x01(\x04\"\xea\x01\n\x0e\x43hallengeReply\x12/\n\x07outcome\x18\x01 \x01(\x0e\x32\x1e.dsn.v1.ChallengeReply.Outcome\x12\x10\n\x08openings\x18\x02 \x03(\x0c\x12\x13\n\x0b\x61nswer_root\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\x12\x0c\n\x04lost\x18\x05 \x03(\x0c\"_\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ANSWERED\x10\x01\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x02\x12\x10\n\x0cOUTCOME_LOST\x10\x03\"$\n\x11PutPointerRequest\x12\x0f\n\x07records\x18\x01 \x03(\x0c\"l\n\x0fPutPointerReply\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x1f.dsn.v1.PutPointerReply.Refusal\x1a&\n\x07Refusal\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\" \n\x11GetPointerRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"!\n\x0fGetPointerReply\x12\x0e\n\x06record\x18\x01 \x01(\x0c\x32\xfd\x03\n\x0bNodeService\x12\x32\n\x08GetTerms\x12\x17.dsn.v1.GetTermsRequest\x1a\r.dsn.v1.Terms\x12\x36\n\x08PutShard\x12\x11.dsn.v1.PutHeader\x1a\x13.dsn.v1.PutReceipts(\x01\x30\x01\x12\x34\n\x06Revise\x12\x15.dsn.v1.ReviseRequest\x1a\x13.dsn.v1.ReviseReply\x12\x43\n\x0bGetRevision\x12\x1a.dsn.v1.GetRevisionRequest\x1a\x18.dsn.v1.GetRevisionReply\x12@\n\x08GetShard\x12\x17.dsn.v1.GetShardRequest\x1a\x17.dsn.v1.GetShardRequest(\x01\x30\x01\x12=\n\tChallenge\x12\x18.dsn.v1.ChallengeRequest\x1a\x16.dsn.v1.ChallengeReply\x12\x44\n\nPutPointer\x12\x19.dsn.v1.PutPointerRequest\x1a\x17.dsn.v1.PutPointerReply(\x01\x30\x01\x12@\n\nGetPointer\x12\x19.dsn.v1.GetPointerRequest\x1a\x17.dsn.v1.GetPointerReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,37 +37,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TERMS']._serialized_start=69
   _globals['_TERMS']._serialized_end=236
   _globals['_PUTHEADER']._serialized_start=238
-  _globals['_PUTHEADER']._serialized_end=309
-  _globals['_PUTTRAILER']._serialized_start=311
-  _globals['_PUTTRAILER']._serialized_end=339
-  _globals['_PUTRECEIPT']._serialized_start=341
-  _globals['_PUTRECEIPT']._serialized_end=446
-  _globals['_REVISEREQUEST']._serialized_start=448
-  _globals['_REVISEREQUEST']._serialized_end=526
-  _globals['_REVISEREPLY']._serialized_start=528
-  _globals['_REVISEREPLY']._serialized_end=577
-  _globals['_GETREVISIONREQUEST']._serialized_start=579
-  _globals['_GETREVISIONREQUEST']._serialized_end=643
-  _globals['_GETREVISIONREPLY']._serialized_start=645
-  _globals['_GETREVISIONREPLY']._serialized_end=731
-  _globals['_GETSHARDREQUEST']._serialized_start=733
-  _globals['_GETSHARDREQUEST']._serialized_end=815
-  _globals['_CHALLENGEREQUEST']._serialized_start=817
-  _globals['_CHALLENGEREQUEST']._serialized_end=918
-  _globals['_CHALLENGEREPLY']._serialized_start=921
-  _globals['_CHALLENGEREPLY']._serialized_end=1155
-  _globals['_CHALLENGEREPLY_OUTCOME']._serialized_start=1060
-  _globals['_CHALLENGEREPLY_OUTCOME']._serialized_end=1155
-  _globals['_PUTPOINTERREQUEST']._serialized_start=1157
-  _globals['_PUTPOINTERREQUEST']._serialized_end=1193
-  _globals['_PUTPOINTERREPLY']._serialized_start=1195
-  _globals['_PUTPOINTERREPLY']._serialized_end=1303
-  _globals['_PUTPOINTERREPLY_REFUSAL']._serialized_start=1265
-  _globals['_PUTPOINTERREPLY_REFUSAL']._serialized_end=1303
-  _globals['_GETPOINTERREQUEST']._serialized_start=1305
-  _globals['_GETPOINTERREQUEST']._serialized_end=1337
-  _globals['_GETPOINTERREPLY']._serialized_start=1339
-  _globals['_GETPOINTERREPLY']._serialized_end=1372
-  _globals['_NODESERVICE']._serialized_start=1375
-  _globals['_NODESERVICE']._serialized_end=1883
+  _globals['_PUTHEADER']._serialized_end=331
+  _globals['_SMALLSHARD']._serialized_start=333
+  _globals['_SMALLSHARD']._serialized_end=375
+  _globals['_PUTTRAILER']._serialized_start=377
+  _globals['_PUTTRAILER']._serialized_end=405
+  _globals['_PUTRECEIPTS']._serialized_start=407
+  _globals['_PUTRECEIPTS']._serialized_end=458
+  _globals['_PUTRECEIPT']._serialized_start=460
+  _globals['_PUTRECEIPT']._serialized_end=565
+  _globals['_REVISEREQUEST']._serialized_start=567
+  _globals['_REVISEREQUEST']._serialized_end=645
+  _globals['_REVISEREPLY']._serialized_start=647
+  _globals['_REVISEREPLY']._serialized_end=696
+  _globals['_GETREVISIONREQUEST']._serialized_start=698
+  _globals['_GETREVISIONREQUEST']._serialized_end=762
+  _globals['_GETREVISIONREPLY']._serialized_start=764
+  _globals['_GETREVISIONREPLY']._serialized_end=850
+  _globals['_GETSHARDREQUEST']._serialized_start=852
+  _globals['_GETSHARDREQUEST']._serialized_end=934
+  _globals['_CHALLENGEREQUEST']._serialized_start=936
+  _globals['_CHALLENGEREQUEST']._serialized_end=1037
+  _globals['_CHALLENGEREPLY']._serialized_start=1040
+  _globals['_CHALLENGEREPLY']._serialized_end=1274
+  _globals['_CHALLENGEREPLY_OUTCOME']._serialized_start=1179
+  _globals['_CHALLENGEREPLY_OUTCOME']._serialized_end=1274
+  _globals['_PUTPOINTERREQUEST']._serialized_start=1276
+  _globals['_PUTPOINTERREQUEST']._serialized_end=1312
+  _globals['_PUTPOINTERREPLY']._serialized_start=1314
+  _globals['_PUTPOINTERREPLY']._serialized_end=1422
+  _globals['_PUTPOINTERREPLY_REFUSAL']._serialized_start=1384
+  _globals['_PUTPOINTERREPLY_REFUSAL']._serialized_end=1422
+  _globals['_GETPOINTERREQUEST']._serialized_start=1424
+  _globals['_GETPOINTERREQUEST']._serialized_end=1456
+  _globals['_GETPOINTERREPLY']._serialized_start=1458
+  _globals['_GETPOINTERREPLY']._serialized_end=1491
+  _globals['_NODESERVICE']._serialized_start=1494
+  _globals['_NODESERVICE']._serialized_end=2003
 # @@protoc_insertion_point(module_scope)

@@ -31,22 +31,36 @@ class Terms(_message.Message):
     def __init__(self, version: _Optional[str] = ..., node_id: _Optional[bytes] = ..., free_bytes: _Optional[int] = ..., max_shard_bytes: _Optional[int] = ..., max_pending_bytes: _Optional[int] = ..., max_challenge_leaves: _Optional[int] = ..., keep_pending_s: _Optional[int] = ...) -> None: ...
 
 class PutHeader(_message.Message):
-    __slots__ = ("deal", "length", "data", "commit")
+    __slots__ = ("deal", "length", "small", "records")
     DEAL_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    SMALL_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
     deal: bytes
     length: int
+    small: _containers.RepeatedCompositeFieldContainer[SmallShard]
+    records: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, deal: _Optional[bytes] = ..., length: _Optional[int] = ..., small: _Optional[_Iterable[_Union[SmallShard, _Mapping]]] = ..., records: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class SmallShard(_message.Message):
+    __slots__ = ("data", "commit")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     commit: bytes
-    def __init__(self, deal: _Optional[bytes] = ..., length: _Optional[int] = ..., data: _Optional[bytes] = ..., commit: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, data: _Optional[bytes] = ..., commit: _Optional[bytes] = ...) -> None: ...
 
 class PutTrailer(_message.Message):
     __slots__ = ("commit",)
     COMMIT_FIELD_NUMBER: _ClassVar[int]
     commit: bytes
     def __init__(self, commit: _Optional[bytes] = ...) -> None: ...
+
+class PutReceipts(_message.Message):
+    __slots__ = ("receipts",)
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    receipts: _containers.RepeatedCompositeFieldContainer[PutReceipt]
+    def __init__(self, receipts: _Optional[_Iterable[_Union[PutReceipt, _Mapping]]] = ...) -> None: ...
 
 class PutReceipt(_message.Message):
     __slots__ = ("commit", "leaf_count", "length", "keep_until_s", "signature")

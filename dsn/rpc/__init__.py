@@ -1,0 +1,1 @@
+"""Floor 6: gRPC over TLS that proves the node id."""

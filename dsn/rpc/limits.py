@@ -1,0 +1,249 @@
+"""What one node lets callers take at a time; over a bound it refuses at once, never waits.
+
+Spec: docs/spec/network.md, Limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, TypeVar
+from urllib.parse import unquote
+
+from dsn.errors import DsnError, TimedOut, TooMany
+from dsn.ids import NodeId, short
+from dsn.units import KIB
+from dsn.wire.status import RetryLater
+
+HOUR_S: Final = 3_600.0
+_BUCKETS = 10_000
+_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of ``docs/spec/network.md``; each is one constructor argument."""
+
+    calls: int = 256
+    calls_a_peer: int = 32
+    connections_an_address: int = 8
+    connections_a_subnet: int = 64
+    address_limits: bool = True
+    challenge_leaves_an_hour: int = 4_096
+    first_message_s: float = 10.0
+    unary_s: float = 10.0
+    shed_after_s: float = 1.0
+    idle_s: float = 300.0
+    transfer_grace_s: float = 30.0
+    transfer_bytes_per_s: int = 16 * KIB
+    retry_after_s: float = 1.0
+
+
+def address_of(peer: str) -> str:
+    """The address in what gRPC calls a peer: ``ipv4:10.0.0.1:5000`` or ``ipv6:%5B::1%5D:5``."""
+    return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
+
+
+def subnet(host: str) -> str:
+    """The /24 (IPv6: /48) that ``host`` is in; ``host`` itself if it is no address."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    prefix = 24 if address.version == 4 else 48
+    return str(ipaddress.ip_network((address, prefix), strict=False))
+
+
+class Patience:
+    """The one deadline of a call: how long its peer may take for what it owes.
+
+    Moving a deadline costs a microsecond; a timeout around every read would cost a frame's
+    worth of bookkeeping.
+    """
+
+    __slots__ = ("_deadline", "_limits", "_now_s", "_spent", "moved_s", "working")
+
+    def __init__(self, limits: Limits, deadline: asyncio.Timeout) -> None:
+        """Move ``deadline`` as the call goes; at first it is the first message's."""
+        self._limits = limits
+        self._deadline = deadline
+        self._now_s = asyncio.get_running_loop().time
+        self.moved_s = self._now_s()
+        self.working = False
+        self._spent: DsnError = TooMany("")
+        self._wait(limits.first_message_s, "no first message")
+
+    def idle(self) -> None:
+        """Nothing is owed: the next message may take as long as idle streams live."""
+        self._wait(self._limits.idle_s, "idle")
+
+    def transfer(self, size_bytes: int) -> None:
+        """From now, ``size_bytes`` must pass, either way, at the least speed after a grace."""
+        bounds = self._limits
+        span_s = bounds.transfer_grace_s + size_bytes / bounds.transfer_bytes_per_s
+        self._wait(span_s, f"{size_bytes} bytes did not pass")
+
+    def moved(self) -> None:
+        """Part of what is owed has passed: the deadline stays, but the peer is alive."""
+        self.moved_s = self._now_s()
+
+    def work(self) -> None:
+        """From now it is this side that owes: a unary call has its whole request."""
+        self.working = True
+        self._set(self._limits.unary_s, TimedOut(f"not done in {self._limits.unary_s:g} s"))
+
+    def shed(self, error: DsnError) -> None:
+        """End the call with ``error`` as soon as it next waits."""
+        self.working = True
+        self._set(0.0, error)
+
+    def silent_s(self) -> float:
+        """Seconds since the peer last did anything."""
+        return self._now_s() - self.moved_s
+
+    def spent(self) -> DsnError:
+        """The error to end the call with once the deadline passed."""
+        return self._spent
+
+    def _wait(self, span_s: float, what: str) -> None:
+        if not self.working:
+            self._set(span_s, TooMany(f"too slow: {what} in {span_s:.0f} s", code="too_slow"))
+
+    def _set(self, span_s: float, error: DsnError) -> None:
+        if self._deadline.expired():
+            return
+        self.moved_s = self._now_s()
+        self._spent = error
+        self._deadline.reschedule(self.moved_s + span_s)
+
+
+class Admission:
+    """Counts calls under way by peer, and their connections by address.
+
+    A connection counts while a call runs on it: gRPC does not say when one ends. Those
+    without calls are bounded by the server's channel arguments. When all places are taken,
+    the call whose peer has been silent longest gives way, so that those who only hold their
+    places cannot keep others out.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        """Start with nothing under way."""
+        self._limits = limits
+        self._running: set[Patience] = set()
+        self._by_peer: Counter[NodeId] = Counter()
+        self._by_connection: Counter[str] = Counter()
+        self._by_address: Counter[str] = Counter()
+        self._by_subnet: Counter[str] = Counter()
+
+    @contextmanager
+    def call(self, caller: NodeId, peer: str, patience: Patience) -> Iterator[None]:
+        """Count one call of ``caller`` from gRPC's ``peer`` while the block runs.
+
+        Raises:
+            RetryLater: A bound is reached.
+        """
+        host, group = address_of(peer), subnet(address_of(peer))
+        self._check_peer(caller)
+        if self._limits.address_limits and not self._by_connection[peer]:
+            self._check_connections(host, group)
+        self._make_room()
+        self._running.add(patience)
+        self._by_peer[caller] += 1
+        self._by_connection[peer] += 1
+        if self._by_connection[peer] == 1:
+            self._by_address[host] += 1
+            self._by_subnet[group] += 1
+        try:
+            yield
+        finally:
+            self._running.discard(patience)
+            _decrease(self._by_peer, caller)
+            if not _decrease(self._by_connection, peer):
+                _decrease(self._by_address, host)
+                _decrease(self._by_subnet, group)
+
+    def _check_peer(self, caller: NodeId) -> None:
+        calls, most = self._by_peer[caller], self._limits.calls_a_peer
+        if calls >= most:
+            raise self._refusal(f"{calls} calls of {short(caller)} under way, {most} at most")
+
+    def _check_connections(self, host: str, group: str) -> None:
+        bounds = self._limits
+        for count, most, where in (
+            (self._by_address[host], bounds.connections_an_address, host),
+            (self._by_subnet[group], bounds.connections_a_subnet, group),
+        ):
+            if count >= most:
+                raise self._refusal(f"{count} connections from {where}, {most} at most")
+
+    def _make_room(self) -> None:
+        calls, most = len(self._running), self._limits.calls
+        if calls < most:
+            return
+        refusal = self._refusal(f"{calls} calls under way, {most} at most")
+        waiting = [each for each in self._running if not each.working]
+        silent = min(waiting, key=attrgetter("moved_s"), default=None)
+        if silent is None or silent.silent_s() < self._limits.shed_after_s:
+            raise refusal
+        self._running.discard(silent)
+        silent.shed(refusal)
+
+    def _refusal(self, message: str) -> RetryLater:
+        return RetryLater(
+            message,
+            retry_after_s=self._limits.retry_after_s,
+            hint=f"try again in {self._limits.retry_after_s:g} s",
+        )
+
+
+def _decrease(counter: Counter[_Key], key: _Key) -> int:
+    """What is left; a count of zero is dropped, or peers that left would stay in memory."""
+    counter[key] -= 1
+    return counter[key] or counter.pop(key)
+
+
+class LeafBudget:
+    """Leaves a verifier may have read: a token bucket each, refilled over an hour."""
+
+    def __init__(self, leaves_an_hour: int, monotonic_s: Callable[[], float]) -> None:
+        """Allow everybody a burst of ``leaves_an_hour`` at first."""
+        self._most = leaves_an_hour
+        self._now_s = monotonic_s
+        self._left: OrderedDict[NodeId, tuple[float, float]] = OrderedDict()
+
+    def charge(self, caller: NodeId, leaves: int) -> None:
+        """Take ``leaves`` from the caller's bucket.
+
+        Raises:
+            RetryLater: It holds fewer; says when it will hold enough.
+        """
+        now_s = self._now_s()
+        left, at_s = self._left.pop(caller, (float(self._most), now_s))
+        left = min(self._most, left + (now_s - at_s) * self._most / HOUR_S)
+        granted = leaves <= left
+        self._left[caller] = (left - leaves if granted else left, now_s)
+        if len(self._left) > _BUCKETS:
+            self._left.popitem(last=False)
+        if not granted:
+            wait_s = (leaves - left) * HOUR_S / self._most
+            raise RetryLater(
+                f"{leaves} leaves asked of {short(caller)}'s {int(left)} left this hour, "
+                f"{self._most} at most",
+                retry_after_s=wait_s,
+                hint=f"try again in {wait_s:.0f} s",
+            )
+
+
+def check_count(what: str, items: Sequence[object], most: int) -> None:
+    """Bound a repeated field before anything is done with it.
+
+    Raises:
+        TooMany: There are more than ``most``.
+    """
+    if len(items) > most:
+        raise TooMany(f"{len(items)} {what} in one call, {most} at most")

@@ -1,0 +1,1 @@
+"""Floor 5: protobuf to domain values, errors to gRPC status."""
