@@ -15,7 +15,7 @@ from dsn.apps.readback import sample
 from dsn.apps.results import CheckResult, FileState, Progress, ProgressSink, SegmentHealth
 from dsn.core.layout import Scheme
 from dsn.errors import DsnError, NotFound, ShardCorrupt
-from dsn.ids import Commit, NodeId, short
+from dsn.ids import Commit, NodeId, format_node_id, short
 from dsn.ports import Clock, Entropy
 from dsn.runtime.kernel import Kernel
 from dsn.units import leaf_count
@@ -61,17 +61,10 @@ class Check:
         """Challenge every holder on leaves of all its shards of this file."""
         held = self._manifest.leaves()
         total = sum(sum(leaves.values()) for leaves in held.values())
-        limit, done = asyncio.Semaphore(SIDE_BY_SIDE), 0
-
-        async def one(node: NodeId, leaves: dict[Commit, int]) -> None:
-            nonlocal done
-            share = -(-LEAST_LEAVES * sum(leaves.values()) // total)
-            async with limit:
-                await self._sample(node, leaves, max(LEAST_LEAVES_EACH, share))
-            done += 1
-            self._progress(Progress("check", done, len(held)))
-
-        await asyncio.gather(*(one(node, leaves) for node, leaves in held.items()))
+        await self._sample_all(held, LEAST_LEAVES)
+        if self._evidence.silent and self._evidence.leaves < LEAST_LEAVES:
+            there = {n: leaves for n, leaves in held.items() if n not in self._evidence.silent}
+            await self._sample_all(there, LEAST_LEAVES - self._evidence.leaves)
         seen = self._evidence.leaves
         everything = seen >= total
         return self._result(
@@ -81,6 +74,21 @@ class Check:
             f"of 5 % of one node's with {_confidence(0.05, LEAST_LEAVES_EACH)}",
             deep=False,
         )
+
+    async def _sample_all(self, held: dict[NodeId, dict[Commit, int]], least: int) -> None:
+        """Draw ``least`` leaves over all nodes in ``held``, and enough on each of them."""
+        total = sum(sum(leaves.values()) for leaves in held.values())
+        limit, done = asyncio.Semaphore(SIDE_BY_SIDE), 0
+
+        async def one(node: NodeId, leaves: dict[Commit, int]) -> None:
+            nonlocal done
+            share = -(-least * sum(leaves.values()) // total)
+            async with limit:
+                await self._sample(node, leaves, max(LEAST_LEAVES_EACH, share))
+            done += 1
+            self._progress(Progress("check", done, len(held)))
+
+        await asyncio.gather(*(one(node, leaves) for node, leaves in held.items()))
 
     async def deep(self) -> CheckResult:
         """Read every leaf of every shard, and decode every segment."""
@@ -146,7 +154,10 @@ class Check:
         state = max(states, key=_RANK.index)
         self._faults.set_state(self._manifest.file_id, state)
         faults = sorted({f"node {short(f.node_id)}: {f.kind} {f.what}" for f in self._known()})
-        silent = sorted(f"node {short(n)}: {why}" for n, why in self._evidence.silent.items())
+        silent = sorted(
+            f"node {short(n)}: {why.removeprefix(format_node_id(n)).lstrip(': ')}"
+            for n, why in self._evidence.silent.items()
+        )
         return CheckResult(
             state,
             tuple(health for health, _ in segments),

@@ -127,7 +127,7 @@ class Reader:
                 except ShardCorrupt:
                     pending.cancel()
                     await asyncio.gather(pending, return_exceptions=True)
-                    await self._read_checked(region, layout, window, band.start)
+                    await self._read_checked(region, layout, window, band)
                     return
         finally:
             pending.cancel()
@@ -195,15 +195,19 @@ class Reader:
         window.take(decoder, max(first, region.first), min(end, region.end))
 
     async def _read_checked(
-        self, region: Region, layout: SegmentLayout, window: _Window, start: int
+        self, region: Region, layout: SegmentLayout, window: _Window, failed: Band
     ) -> None:
-        """Read the segment's shards whole, each against its commit, and go on at ``start``."""
-        shards = await self._checked_shards(region.segment, layout.shard_bytes)
+        """Read the segment's shards whole, each against its commit, and go on after ``failed``.
+
+        Those of the band that did not open come first: one of them is wrong, and gets named.
+        """
+        length = layout.shard_bytes
+        shards = await self._checked_shards(region.segment, length, failed.frames)
         self._decoder = self._new_decoder(region.segment, layout)
         for a, b in bands(region.start_byte, region.end_byte, SYMBOL_BYTES):
             frames = {index: shard[a:b] for index, shard in shards.items()}
             band = Band(region, a, b, frames)
-            sealed = window if a >= start else None
+            sealed = window if b > failed.start else None
             try:
                 await self._kernel.run(self._reopen, band, sealed)
             except ShardCorrupt as error:
@@ -222,12 +226,14 @@ class Reader:
             first, end = decoder.symbols()
             window.take(decoder, max(first, region.first), min(end, region.end))
 
-    async def _checked_shards(self, segment: int, length: int) -> dict[int, bytes]:
+    async def _checked_shards(
+        self, segment: int, length: int, suspects: Collection[int]
+    ) -> dict[int, bytes]:
         """``required`` shards of a segment that match their commits."""
         row, holders = self._manifest.placement.rows[segment], self._holders(segment)
         doubtful = self._doubtful(segment)
         ranked = [i for i, place in enumerate(row) if place.held]
-        ranked.sort(key=lambda i: (i in doubtful, i))
+        ranked.sort(key=lambda i: (i not in suspects, i in doubtful, i))
         good: dict[int, bytes] = {}
         while ranked and len(good) < self._erasure.required:
             batch = [

@@ -16,7 +16,7 @@ from dsn.rpc.channel import ByteStream
 from dsn.units import FRAME_BYTES
 from dsn.v1 import node_pb2
 
-HEDGE_S = 0.4
+HEDGE_S = 0.25
 """A read that waits this long also asks another node."""
 GIVE_UP_S = 3.5
 """A read that waits this long with nobody left to ask has failed."""
@@ -155,6 +155,7 @@ class SegmentFetch:
                 over = not self._tasks or idle_s > GIVE_UP_S
                 if over and not self._plan.enough(have):
                     raise self._not_enough(have)
+            self._nodes.late.update(self._holders[index] for index in self._tasks.values())
             best = self._best(have)
         finally:
             self._drop_pending()
@@ -181,10 +182,8 @@ class SegmentFetch:
             self._read(self._plan.fail(index), start, end)
 
     def _drop_pending(self) -> None:
-        """Whoever has not delivered by now is late."""
         for task, index in self._tasks.items():
             task.cancel()
-            self._nodes.late.add(self._holders[index])
             self._feeds.pop(index).close()
         self._tasks.clear()
 

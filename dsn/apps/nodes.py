@@ -15,7 +15,7 @@ from dsn.rpc.channel import Connections, NodePeer
 
 ANSWER_S = 4.0
 """Longest wait for a short answer, so that no command hangs on a frozen node."""
-GRACE_S = 0.3
+GRACE_S = 0.25
 """What late answers still get once enough are in."""
 
 _Key = TypeVar("_Key")
@@ -23,7 +23,7 @@ _Value = TypeVar("_Value")
 
 
 class Answers(dict[_Key, _Value]):
-    """What was answered, by key; ``failed`` holds the error of every other key."""
+    """What was answered, by key; ``failed`` holds errors, not those who were merely slower."""
 
     def __init__(self) -> None:
         """Start with no answers."""
@@ -58,7 +58,8 @@ async def ask(
     finally:
         for task in waiting:
             task.cancel()
-            answers.failed[tasks[task]] = TimedOut("no answer in time")
+            if len(answers) < enough:
+                answers.failed[tasks[task]] = TimedOut("no answer in time")
         await asyncio.gather(*waiting, return_exceptions=True)
     return answers
 

@@ -70,6 +70,7 @@ class _Session:
     def __init__(self, intake: Intake, account: Account, stream: ServerStream) -> None:
         self._me, self._store, self._clock = intake.me, intake.store, intake.clock
         self._pointers = intake.pointers
+        self._uploads = intake.uploads
         self._account, self._stream = account, stream
         self._small = asyncio.Semaphore(SMALL_UNDER_WAY)
         self._large = asyncio.Semaphore(LARGE_UNDER_WAY)
@@ -97,7 +98,10 @@ class _Session:
         while (task := await self._outcomes.get()) is not None:
             room, keep_until_s, stored, refusal = await task
             if refusal is not None:
-                raise refusal
+                try:
+                    raise refusal
+                finally:
+                    del task, refusal  # or error, traceback and this frame keep each other
             receipts = [self._receipt(shard, keep_until_s) for shard in stored]
             await self._stream.write(receipts_to_wire(receipts))
             room.release()
@@ -163,6 +167,7 @@ class _Session:
             commit = commit_from_wire((await self._frames(length, writer)).commit)
         except BaseException:
             writer.abort()
+            del writer  # an error's traceback would keep what it has gathered
             raise
         self._hand_on(group, _outcome(_alone(writer.finish(commit)), self._large, keep_until_s))
 
