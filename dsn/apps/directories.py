@@ -13,6 +13,7 @@ from dsn.apps.manifests import Manifest
 from dsn.apps.outputs import open_output
 from dsn.apps.puts import Puts
 from dsn.apps.results import NoticeSink
+from dsn.apps.stored import StoredFile
 from dsn.core import tags
 from dsn.core.capability import Capability, make_capability
 from dsn.core.directory import (
@@ -26,7 +27,6 @@ from dsn.core.directory import (
     plan_packs,
 )
 from dsn.core.keys import LINK_KEY_BYTES, Kind, hkdf
-from dsn.core.manifest import FileKind
 from dsn.errors import DsnError, UsageError
 from dsn.ids import FileId
 from dsn.store.transfer import FileSource, PackSource
@@ -43,7 +43,7 @@ async def store_directory(puts: Puts, folder: Path, name: str, notice: NoticeSin
     derive from the directory's, so its catalogue entry is enough to free them all.
     """
     puts.catalogue.check_free(name)
-    owner_key = puts.new_key()
+    began_s, owner_key = puts.clock.monotonic_s(), puts.new_key()
     paths = list(_walk(folder, notice))
     sizes = {path: status.st_size for path, status in paths if stat.S_ISREG(status.st_mode)}
     packs = plan_packs((path, size) for path, size in sizes.items())
@@ -52,23 +52,30 @@ async def store_directory(puts: Puts, folder: Path, name: str, notice: NoticeSin
         for i in itertools.count()
     )
     targets: dict[str, Capability | Packed] = {}
-    links = []
+    children, links = [], []
     for number, pack in enumerate(packs):
-        links.append(await _store_pack(puts, folder, pack, next(keys)))
+        file = await _store_pack(puts, folder, pack, next(keys))
+        children.append(file)
+        links.append(_read_link(file))
         targets.update((m.path, Packed(number, m.start)) for m in pack.members)
     for path, size in sizes.items():
         if size >= PACK_BELOW_BYTES:
-            targets[path] = await _store_large(puts, folder / path, next(keys))
+            file = await _store_large(puts, folder / path, next(keys))
+            children.append(file)
+            targets[path] = _read_link(file)
     items = tuple(_item(folder, path, status, targets.get(path)) for path, status in paths)
-    listing = Listing(items, tuple(links)).encode()
-    mtime_us = folder.stat().st_mtime_ns // 1000
-    await puts.put_bytes(
-        listing,
+    await puts.put_listing(
+        Listing(items, tuple(links)),
+        children,
         name=name,
         owner_key=owner_key,
-        kind=FileKind.DIRECTORY,
-        mtime_us=mtime_us,
+        mtime_us=folder.stat().st_mtime_ns // 1000,
+        began_s=began_s,
     )
+
+
+def _read_link(file: StoredFile) -> Capability:
+    return make_capability(file.keys, Kind.READ, file.file_id)
 
 
 def _walk(folder: Path, notice: NoticeSink) -> Iterator[tuple[str, os.stat_result]]:
@@ -101,20 +108,19 @@ def _item(
     return Item(path, ItemKind.FILE, mode, mtime_us, status.st_size, target)
 
 
-async def _store_pack(puts: Puts, folder: Path, pack: Pack, key: bytes) -> Capability:
+async def _store_pack(puts: Puts, folder: Path, pack: Pack, key: bytes) -> StoredFile:
     members = [(folder / member.path, member.end - member.start) for member in pack.members]
-    file = await puts.put_child(PackSource(members), key)
-    return make_capability(file.keys, Kind.READ, file.file_id)
+    return await puts.put_child(PackSource(members), key)
 
 
-async def _store_large(puts: Puts, path: Path, key: bytes) -> Capability:
+async def _store_large(puts: Puts, path: Path, key: bytes) -> StoredFile:
     source = FileSource(path)
     try:
         file = await puts.put_child(source, key)
         source.check_unchanged()
     finally:
         source.close()
-    return make_capability(file.keys, Kind.READ, file.file_id)
+    return file
 
 
 async def read_directory(gets: Gets, manifest: Manifest, out: Path, *, force: bool) -> int:

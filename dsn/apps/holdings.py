@@ -92,17 +92,23 @@ class Holdings:
             DsnError: The node is away or does not agree; the changes stay noted.
         """
         while self._due(node):
-            held = self._loaded.get(node) or await self._load(node)
             add = dict(list(self._add.get(node, {}).items())[:MAX_CHANGES])
             drop = sorted(self._drop.get(node, ()))[:MAX_CHANGES]
             try:
-                await self._revise_once(node, held, add, drop)
-            except NotFound:  # pending shards expired there, or were never finished
-                await self._revise_once(node, held, add, [c for c in drop if c in held.leaves])
+                await self._change(node, add, drop)
+            except DealMismatch:  # this person revised from another home: go on from there
+                await self._change(node, add, drop)
             for commit in add:
                 self._add[node].pop(commit, None)
             self._drop.get(node, set()).difference_update(drop)
             self.save_drops()
+
+    async def _change(self, node: NodeId, add: Mapping[Commit, int], drop: list[Commit]) -> None:
+        held = self._loaded.get(node) or await self._load(node)
+        try:
+            await self._revise_once(node, held, add, drop)
+        except NotFound:  # pending shards expired there, or were never finished
+            await self._revise_once(node, held, add, [c for c in drop if c in held.leaves])
 
     async def _revise_once(
         self, node: NodeId, held: Held, add: Mapping[Commit, int], drop: list[Commit]

@@ -58,7 +58,7 @@ class Puts:
         """Store under ``scheme``, or what the network's size asks for."""
         self.session, self.catalogue = session, catalogue
         self._manifests, self._holdings, self._faults = manifests, holdings, faults
-        self._clock, self._entropy, self.folder = clock, entropy, folder
+        self.clock, self._entropy, self.folder = clock, entropy, folder
         self._scheme = scheme
         self._began_s = clock.monotonic_s()
         self._named: list[tuple[str, StoredFile, float]] = []
@@ -87,10 +87,10 @@ class Puts:
         self.catalogue.check_free(name)
         if path is None:
             return await self._put_stdin(name)
-        began_s, source = self._clock.monotonic_s(), FileSource(path)
+        began_s, source = self.clock.monotonic_s(), FileSource(path)
         try:
             folder = self.folder / "puts"
-            journal = Journal.open(folder, path.absolute(), name, source.fingerprint, self._clock)
+            journal = Journal.open(folder, path.absolute(), name, source.fingerprint, self.clock)
             key = journal.owner_key or self.new_key()
             file = self._new_file(name, source, key, mtime_us=source.mtime_us)
             if file.source is not None:
@@ -105,7 +105,7 @@ class Puts:
 
     async def _put_stdin(self, name: str) -> StoredFile:
         """Standard input cannot be read twice, so it passes through an unnamed file here."""
-        began_s = self._clock.monotonic_s()
+        began_s = self.clock.monotonic_s()
         spool = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 (closed with the session)
         self._open.callback(spool.close)
         await asyncio.to_thread(_spool, sys.stdin.buffer, spool)
@@ -120,16 +120,33 @@ class Puts:
         *,
         name: str = "",
         owner_key: bytes | None = None,
-        kind: FileKind = FileKind.FILE,
-        mtime_us: int = 0,
     ) -> StoredFile:
         """Store ``data`` as a file; with a ``name`` it gets a place in the catalogue."""
-        began_s = self._clock.monotonic_s()
+        began_s = self.clock.monotonic_s()
         key = owner_key or self.new_key()
-        file = self._new_file(name, BytesSource(data), key, mtime_us=mtime_us, kind=kind)
+        file = self._new_file(name, BytesSource(data), key)
         await self.session.put(file)
         if name:
-            self._name(file, kind, began_s)
+            self._name(file, FileKind.FILE, began_s)
+        return file
+
+    async def put_listing(
+        self,
+        listing: Listing,
+        children: Sequence[StoredFile],
+        *,
+        name: str,
+        owner_key: bytes,
+        mtime_us: int,
+        began_s: float,
+    ) -> StoredFile:
+        """Store a directory's listing under ``name``; its ``children`` are stored already."""
+        source, kind = BytesSource(listing.encode()), FileKind.DIRECTORY
+        file = self._new_file(name, source, owner_key, mtime_us=mtime_us, kind=kind)
+        file.content_bytes = sum(item.size for item in listing.items)
+        file.children = list(children)
+        await self.session.put(file)
+        self._name(file, kind, began_s)
         return file
 
     async def put_child(self, source: Source, owner_key: bytes) -> StoredFile:
@@ -162,10 +179,10 @@ class Puts:
             file.name,
             file.owner_key,
             file.file_id,
-            file.size,
+            file.content_bytes,
             file.scheme,
             kind,
-            int(self._clock.now_s() * 1e6),
+            int(self.clock.now_s() * 1e6),
         )
         self._named.append((file.name, file, began_s))
         self._changes[file.name] = entry
@@ -238,7 +255,10 @@ class Puts:
         await self.flush()
         await self.session.settle()
         for name, file, _ in self._named:
-            self._check_placed(name, file)
+            for part in (file, *file.children):
+                self._check_placed(name, part)
+                if part is not file:
+                    file.warnings += part.warnings
         self._finished = True
         for journal in self._journals:
             journal.remove()
@@ -278,13 +298,13 @@ class Puts:
             link(Kind.REPAIR),
             link(Kind.VERIFY),
             format_base32(file.file_id),
-            file.size,
+            file.content_bytes,
             str(file.scheme),
             segments,
             placed,
             total,
-            file.sent_bytes,
-            self._clock.monotonic_s() - began_s,
+            file.sent_bytes + sum(child.sent_bytes for child in file.children),
+            self.clock.monotonic_s() - began_s,
             tuple(file.warnings),
         )
 

@@ -34,6 +34,8 @@ class StoredFile:
         seals: Of the segments that were sealed, by number.
         copies: Manifest shards by node: (commit, length).
         sent_bytes: Shard bytes that left this machine.
+        children: Files that a directory's listing names.
+        content_bytes: What a person takes for its size: of a directory, all its files.
         journal: Told of every segment whose rows all have receipts.
     """
 
@@ -51,6 +53,8 @@ class StoredFile:
     core: Core | None = None
     sequence: int = 0
     sent_bytes: int = 0
+    content_bytes: int = -1
+    children: list[StoredFile] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     journal: Callable[[int], None] | None = None
 
@@ -58,6 +62,8 @@ class StoredFile:
         """Derive all keys."""
         self.keys = FileKeys.owner(self.owner_key)
         self.placer = SigningKey(self.keys.place_seed)
+        if self.content_bytes < 0:
+            self.content_bytes = self.size
 
     @property
     def layout(self) -> FileLayout:

@@ -18,7 +18,7 @@ from dsn.errors import DsnError, MalformedMessage
 from dsn.ids import Commit, DealId
 from dsn.ledger.receipt import Receipt, sign_receipt
 from dsn.ports import Clock, ShardStore, ShardWriter, StoredShard
-from dsn.rpc.limits import check_count
+from dsn.rpc.limits import Limits, Places, check_count
 from dsn.rpc.server import ServerStream, decode
 from dsn.rpc.tls import Caller
 from dsn.units import SMALL_SHARD_BYTES
@@ -45,10 +45,17 @@ class Intake:
     """Takes shards from every client."""
 
     def __init__(
-        self, me: Self, store: ShardStore, accounts: Accounts, pointers: Pointers, clock: Clock
+        self,
+        me: Self,
+        store: ShardStore,
+        accounts: Accounts,
+        pointers: Pointers,
+        clock: Clock,
+        limits: Limits,
     ) -> None:
         """Put what comes into ``store`` and sign for it as ``me``."""
         self.me, self.store, self.pointers, self.clock = me, store, pointers, clock
+        self.uploads = Places(limits.large_uploads, "large uploads", limits)
         self._accounts = accounts
 
     async def put_shards(self, caller: Caller, stream: ServerStream) -> None:
@@ -116,7 +123,8 @@ class _Session:
             raise MalformedMessage(
                 f"a shard of {header.length} bytes travels inside the header", code="bad_length"
             )
-        await self._take_large(header.length, group)
+        with self._uploads.take(self._stream.patience):
+            await self._take_large(header.length, group)
 
     async def _take_small(self, header: node_pb2.PutHeader, group: asyncio.TaskGroup) -> None:
         check_count("small shards", header.small, MOST_SMALL)

@@ -29,7 +29,7 @@ class NodeService:
         self._me, self._store = me, store
         self._accounts = Accounts(store)
         self._pointers = Pointers(me, store, clock)
-        self._intake = Intake(me, store, self._accounts, self._pointers, clock)
+        self._intake = Intake(me, store, self._accounts, self._pointers, clock, limits)
         self._outlet = Outlet(store)
         self._revising = Revising(me, store, self._accounts)
         budget = LeafBudget(limits.challenge_leaves_an_hour, clock.monotonic_s)
