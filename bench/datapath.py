@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        print(json.dumps(asyncio.run(work(json.loads(args.worker)))))
+        from dsn.runtime.loop import run
+
+        print(json.dumps(run(work(json.loads(args.worker)))))
         return
     sizes = [int(size) for size in args.sizes.split(",") if size]
     result: dict[str, Any] = {"bench": "datapath", "calibration": calibrate(), "runs": []}

@@ -226,7 +226,11 @@ class ShardStore(Protocol):
         ...
 
     async def revision(self, client: NodeId, deal: DealId) -> bytes | None:
-        """The bytes of the newest revision installed."""
+        """The bytes of the newest revision installed.
+
+        Raises:
+            DataLost: ``record_lost``: there is one, and the disk cannot read it.
+        """
         ...
 
     async def holdings(
@@ -246,7 +250,7 @@ class ShardStore(Protocol):
         ...
 
     async def get_record(self, key: bytes) -> bytes | None:
-        """The value last stored under ``key``."""
+        """The value last stored under ``key``, if the disk can still read it."""
         ...
 
     async def sweep(self, now_s: float) -> int:

@@ -1,7 +1,8 @@
-"""What all tests share: Hypothesis without a clock, and real processes in one worker."""
+"""What all tests share: Hypothesis without a clock, real processes one at a time."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import settings
 REPOSITORY = Path(__file__).parents[1]
 REAL_PROCESSES = ("tests/net", "tests/docs")
 
-settings.register_profile("dsn", deadline=None, print_blob=True)
+settings.register_profile("dsn", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 settings.load_profile("dsn")
 
 

@@ -237,4 +237,4 @@ def what_is(manifest: Manifest, commit: Commit) -> str:
 
 
 def _confidence(fraction: float, leaves: int) -> str:
-    return f"{100 * (1 - (1 - fraction) ** leaves):.1f} %"
+    return f"{min(99.9, 100 * (1 - (1 - fraction) ** leaves)):.1f} %"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dsn.apps.faults import Faults
@@ -14,12 +15,12 @@ from dsn.core.cipher import mask_stream
 from dsn.core.erasure import Erasure
 from dsn.core.keys import Kind
 from dsn.core.merkle import ShardHasher
-from dsn.core.segment import bands
-from dsn.errors import DsnError, NotFound
+from dsn.core.segment import SegmentDecoder, SegmentKeys, bands
+from dsn.errors import DsnError, NotFound, ShardCorrupt
 from dsn.ids import Commit, NodeId
 from dsn.kernels import isal
 from dsn.runtime.kernel import Kernel
-from dsn.units import leaf_count
+from dsn.units import FRAME_BYTES, leaf_count
 
 
 @dataclass(slots=True)
@@ -28,8 +29,13 @@ class DeepFound:
 
     bad: set[Commit] = field(default_factory=set)
     silent: dict[NodeId, str] = field(default_factory=dict)
+    indices: set[int] = field(default_factory=set)
     leaves: int = 0
     bytes: int = 0
+
+
+MOST_READS = 24
+"""Times a segment is read, each decoding from other shards, before it counts as undecodable."""
 
 
 class _SegmentReading:
@@ -47,6 +53,10 @@ class _SegmentReading:
         }
         self.trees = {index: ShardHasher() for index in self.feeds}
         self.failed: dict[int, DsnError] = {}
+
+    def name(self, index: int) -> str:
+        """What a shard is, for people."""
+        return f"shard {index} of segment {self.segment}"
 
     async def band(self, start: int, end: int) -> dict[int, bytes]:
         """The band of every shard that still comes."""
@@ -75,98 +85,139 @@ async def deep_segment(
 ) -> DeepFound:
     """Read all shards of ``segment``; note those that are wrong, lost, or do not decode.
 
-    Shards are compared with their commits. With a key that unmasks, the code's equations are
-    checked as well, so that garbage under a valid commit is found.
+    Shards are compared with their commits. With a key that unmasks, the data is decoded and
+    compared with the segment's hash, and every other shard with what follows from the data, so
+    that garbage under a valid commit is found. If what was decoded contains a bad shard, the
+    segment is read again and decoded from others.
     """
-    reading = _SegmentReading(manifest, segment, nodes)
-    decoding = None if manifest.keys.kind is Kind.VERIFY else _Decoding(manifest, segment)
+    found = DeepFound()
+    decodes = manifest.keys.kind is not Kind.VERIFY
+    held = [i for i, place in enumerate(manifest.placement.rows[segment]) if place.held]
+    required = manifest.core.scheme.required
+    for have in itertools.islice(_subsets(held, required, found), MOST_READS):
+        reading = _SegmentReading(manifest, segment, nodes)
+        decoding = _Decoding(manifest, segment, have) if decodes and have else None
+        await _read_all(reading, decoding, kernel)
+        found.leaves = found.bytes = 0
+        good = _judge(reading, faults, found)
+        if decoding is None:
+            break
+        if decoding.holds():
+            _judge_garbage(reading, decoding, good, faults, found)
+            break
+    return found
+
+
+def _subsets(held: Sequence[int], required: int, found: DeepFound) -> Iterator[tuple[int, ...]]:
+    """Shards to decode from: the first ones, then others without those found bad meanwhile."""
+    yield tuple(held[:required]) if len(held) >= required else ()
+    for have in itertools.combinations(held, required):
+        if not found.indices & set(have):
+            yield have
+
+
+async def _read_all(reading: _SegmentReading, decoding: _Decoding | None, kernel: Kernel) -> None:
     try:
         for start, end in bands(0, reading.length):
             parts = await reading.band(start, end)
 
-            def work(parts: Mapping[int, bytes] = parts, start: int = start) -> None:
+            def work(
+                parts: Mapping[int, bytes] = parts, start: int = start, end: int = end
+            ) -> None:
                 for index, part in parts.items():
                     reading.trees[index].update(part)
                 if decoding is not None:
-                    decoding.band(start, parts)
+                    decoding.band(start, end, parts)
 
             await kernel.run(work)
     finally:
         reading.close()
-    return _judge(reading, decoding, faults)
 
 
-def _judge(reading: _SegmentReading, decoding: _Decoding | None, faults: Faults) -> DeepFound:
-    found = DeepFound()
+def _judge(reading: _SegmentReading, faults: Faults, found: DeepFound) -> set[int]:
+    """Compare every shard with its commit; the indices of those that match."""
+    good = set()
     for index, node in enumerate(reading.holders):
         if node is None:
             continue
-        commit, what = reading.row[index].commit, f"shard {index} of segment {reading.segment}"
-        error = reading.failed.get(index)
-        if isinstance(error, NotFound):
-            faults.note(node, commit, "lost", what)
-            found.bad.add(commit)
-        elif error is not None:
+        commit, error = reading.row[index].commit, reading.failed.get(index)
+        if error is not None and not isinstance(error, NotFound | ShardCorrupt):
             found.silent[node] = error.message
-        elif reading.trees[index].commit() != commit:
-            faults.note(node, commit, "wrong", what)
+            found.indices.add(index)
+        elif error is not None or reading.trees[index].commit() != commit:
+            kind = "wrong" if error is None else "lost"
+            faults.note(node, commit, kind, reading.name(index))
             found.bad.add(commit)
+            found.indices.add(index)
         else:
+            good.add(index)
             found.leaves += leaf_count(reading.length)
             found.bytes += reading.length
-            if decoding is None or index not in decoding.garbage:
-                faults.clear(commit)
-            else:
-                faults.note(node, commit, "wrong", f"{what} (it does not decode)")
-                found.bad.add(commit)
-    return found
+            faults.clear(commit)
+    return good
+
+
+def _judge_garbage(
+    reading: _SegmentReading,
+    decoding: _Decoding,
+    good: set[int],
+    faults: Faults,
+    found: DeepFound,
+) -> None:
+    for index in decoding.disagreeing & good:
+        node, commit = reading.holders[index], reading.row[index].commit
+        assert node is not None
+        faults.note(node, commit, "wrong", f"{reading.name(index)} (it does not decode)")
+        found.bad.add(commit)
 
 
 class _Decoding:
-    """Do all shards of a segment, unmasked, lie on one code word?
+    """The data as ``have`` gives it, and which other shards do not follow from it."""
 
-    With bad shards among the first ``required`` everything would seem to disagree, so the
-    data is rebuilt from different subsets until one agrees with most of the others.
-    """
-
-    def __init__(self, manifest: Manifest, segment: int) -> None:
-        core = manifest.core
+    def __init__(self, manifest: Manifest, segment: int, have: tuple[int, ...]) -> None:
+        core, keys = manifest.core, manifest.keys
         self._erasure = Erasure(core.scheme.required, core.scheme.total, isal.load())
-        self._salt, self._segment = core.segments[segment].salt, segment
-        self._mask_key = manifest.keys.mask_key
+        self._hash, salt = core.segments[segment].hash, core.segments[segment].salt
+        self._have, self._whole = have, True
         self._generations = [place.generation for place in manifest.placement.rows[segment]]
-        self.garbage: set[int] = set()
+        self._keys = SegmentKeys(b"", keys.mask_key, segment, salt, False)
+        scratch = memoryview(bytearray(2 * core.scheme.required * FRAME_BYTES))
+        layout = core.layout.segment(segment)
+        self._decoder = SegmentDecoder(self._keys, layout, self._erasure, scratch)
+        self.disagreeing: set[int] = set()
 
-    def band(self, start: int, parts: Mapping[int, bytes]) -> None:
-        """Check one band of all shards that came."""
-        rows = {
-            index: memoryview(
-                mask_stream(
-                    self._mask_key,
-                    self._salt,
-                    self._segment,
-                    index,
-                    self._generations[index],
-                    start,
-                ).update(part)
-            )
-            for index, part in parts.items()
-        }
-        required = self._erasure.required
-        trusted = [index for index in sorted(rows) if index not in self.garbage]
-        if len(trusted) < required:
+    def band(self, start: int, end: int, parts: Mapping[int, bytes]) -> None:
+        """Take one band of all shards that came."""
+        self._whole &= all(index in parts for index in self._have)
+        if not self._whole:
             return
-        off = self._disagreeing(rows, tuple(trusted[:required]))
-        for turn in range(1, len(trusted) - required + 1):
-            if len(off) <= (len(rows) - required) // 2:
-                break
-            other = tuple(sorted((trusted[turn:] + trusted[:turn])[:required]))
-            off = min(off, self._disagreeing(rows, other), key=len)
-        self.garbage |= off
+        frames = {index: parts[index] for index in self._have}
+        wanted = range(self._erasure.required)
+        self._decoder.gather(start, end, frames, self._generations, wanted)
+        self._decoder.digest_band()
+        others = tuple(index for index in parts if index not in self._have)
+        made = [memoryview(bytearray(end - start)) for _ in others]
+        sources = [self._unmasked(index, start, parts[index]) for index in self._have]
+        self._erasure.decode_plan(self._have, others).run(sources, made)
+        self.disagreeing |= {
+            index
+            for index, out in zip(others, made, strict=True)
+            if out != self._unmasked(index, start, parts[index])
+        }
 
-    def _disagreeing(self, rows: Mapping[int, memoryview], have: tuple[int, ...]) -> set[int]:
-        others = tuple(index for index in rows if index not in have)
-        width = len(next(iter(rows.values())))
-        made = [memoryview(bytearray(width)) for _ in others]
-        self._erasure.decode_plan(have, others).run([rows[i] for i in have], made)
-        return {index for index, out in zip(others, made, strict=True) if out != rows[index]}
+    def _unmasked(self, index: int, start: int, part: bytes) -> memoryview:
+        keys = self._keys
+        mask = mask_stream(
+            keys.mask_key, keys.salt, keys.number, index, self._generations[index], start
+        )
+        return memoryview(mask.update(part))
+
+    def holds(self) -> bool:
+        """Whether what was decoded is what was sealed."""
+        if not self._whole:
+            return False
+        try:
+            self._decoder.verify(self._hash)
+        except ShardCorrupt:
+            return False
+        return True

@@ -32,6 +32,7 @@ SAMPLE_BYTES = 48 * MIB
 """More than a segment, little enough for a minute on any machine."""
 KILL_TIMEOUT_S = 10.0
 
+NOT_THE_LIBRARY = frozenset({"site-packages", "__pycache__"})
 SAMPLE_NAME = "python-library.tar"
 NETWORK_FOLDER = "network"
 
@@ -87,17 +88,16 @@ def sample_tar(path: Path, limit_bytes: int = SAMPLE_BYTES) -> int:
     library = Path(sysconfig.get_path("stdlib"))
     with tarfile.open(path, "w") as tar:
         for source in _library_files(library):
-            room -= source.stat().st_size
-            if room < 0:
-                break
-            tar.add(source, arcname=f"python/{source.relative_to(library)}")
-            files += 1
+            size = source.stat().st_size
+            if size <= room:
+                tar.add(source, arcname=f"python/{source.relative_to(library)}")
+                files, room = files + 1, room - size
     return files
 
 
 def _library_files(library: Path) -> Iterator[Path]:
-    for path in sorted(library.rglob("*.py")):
-        if "site-packages" not in path.parts and path.is_file():
+    for path in sorted(library.rglob("*")):
+        if not NOT_THE_LIBRARY & set(path.parts) and path.is_file():
             yield path
 
 

@@ -236,7 +236,8 @@ def _refuse_foreign(directory: Path) -> None:
 
 
 def _share_of_disk(directory: Path, nodes: int) -> int:
-    return min(DEFAULT_CAPACITY_BYTES, shutil.disk_usage(directory).free // nodes)
+    """What each of ``nodes`` can offer of the one disk they share; a tenth stays for others."""
+    return min(DEFAULT_CAPACITY_BYTES, shutil.disk_usage(directory).free * 9 // 10 // nodes)
 
 
 def _create_node(

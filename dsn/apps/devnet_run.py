@@ -11,14 +11,13 @@ from pathlib import Path
 
 from dsn.apps.devnet import Devnet, Process, announce, forget_dead, free_port
 from dsn.apps.processes import Activity, end, send, spawn
-from dsn.apps.provider import configure
-from dsn.config import FILE_NAME, load
+from dsn.config import FILE_NAME
 from dsn.core.keys import KEY_BYTES, SigningKey
 from dsn.errors import ConfigError, TransportError
 from dsn.ids import format_node_id
 from dsn.ports import Entropy
 from dsn.rpc.channel import Connections, NodePeer
-from dsn.store.home import Home
+from dsn.store.files import write_atomic
 
 NODE_ROLE = ("provider", "run")
 START_TIMEOUT_S = 60.0
@@ -35,10 +34,10 @@ def launch(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
         The network with the new pids; none of them is known to serve yet.
     """
     placed = [_with_free_port(process) for process in chosen]
-    moved = [new for old, new in zip(chosen, placed, strict=True) if old != new]
+    moved = [(old, new) for old, new in zip(chosen, placed, strict=True) if old != new]
     devnet = devnet.updated(placed)
-    for process in moved:
-        _readdress(process)
+    for old, new in moved:
+        _readdress(old, new)
     if moved:
         announce(devnet)
     started = [
@@ -144,11 +143,11 @@ def _with_free_port(process: Process) -> Process:
     return process
 
 
-def _readdress(process: Process) -> None:
+def _readdress(old: Process, new: Process) -> None:
     """Let a node listen where it is now; whatever else its owner set stays as it is."""
-    home = Home(Path(process.home))
-    capacity_bytes = load(home.path, {}).settings.provider.capacity
-    configure(home, capacity_bytes, process.address, home.path / FILE_NAME)
+    path = Path(new.home) / FILE_NAME
+    text = path.read_text(encoding="utf-8").replace(f'"{old.address}"', f'"{new.address}"')
+    write_atomic(path, text.encode())
 
 
 def _last_line(log: Path) -> str:

@@ -74,6 +74,8 @@ def name_sources(
         raise UsageError(
             f"--as names one file, {len(paths)} paths given", hint="put them one by one"
         )
+    if name == "":
+        raise UsageError("an empty name", hint="leave --as out for the path's own name")
     sources = [(_check_source(path, recursive), name or _default_name(path)) for path in paths]
     seen: dict[str, str] = {}
     for path, (_, stored) in zip(paths, sources, strict=True):
@@ -96,6 +98,12 @@ def _check_source(text: str, recursive: bool) -> Path | None:
     if path.is_dir() and not recursive:
         raise UsageError(
             f"{text} is a directory", hint="add -r to store all it holds", code="is_directory"
+        )
+    if not path.is_dir() and not path.is_file():
+        raise UsageError(
+            f"{text} is neither a file nor a directory",
+            hint=f"store what comes out of it: dsn put - --as NAME < {text}",
+            code="not_a_file",
         )
     return path
 

@@ -61,12 +61,14 @@ class Session:
 
     def progress(self) -> AbstractContextManager[ProgressSink]:
         """A sink for the steps of long work: bars on a terminal, lines with ``--json-progress``."""
-        from dsn.ui.progress import Bars, json_lines, silence
+        from dsn.ui.progress import json_lines, silence
 
         if self.json_progress:
             return json_lines(sys.stderr)
         if self.quiet or not sys.stderr.isatty():
             return silence()
+        from dsn.ui.bars import Bars
+
         return Bars()
 
     def say(self, lines: Iterable[str] | str) -> None:
@@ -90,7 +92,9 @@ class Session:
         """Run a command's coroutine; Ctrl-C cancels it before it is reported."""
         import asyncio
 
-        return asyncio.run(work)
+        from dsn.runtime.loop import run
+
+        return run(work)
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

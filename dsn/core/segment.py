@@ -188,7 +188,7 @@ class SegmentDecoder:
         self.keys, self.layout, self._erasure = keys, layout, erasure
         half = erasure.required * FRAME_BYTES
         self._rows, self._foreign = scratch[:half], scratch[half:]
-        self._cipher = SegmentCipher(keys.content_key, keys.number, keys.salt)
+        self._cipher = SegmentCipher(keys.content_key or bytes(32), keys.number, keys.salt)
         self._hasher = self._cipher.segment_hasher()
         self._start = self._end = 0
         self._short: memoryview | None = None

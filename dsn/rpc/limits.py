@@ -31,6 +31,7 @@ class Limits:
 
     calls: int = 256
     calls_a_peer: int = 32
+    large_uploads: int = 32
     connections_an_address: int = 8
     connections_a_subnet: int = 64
     address_limits: bool = True
@@ -122,19 +123,55 @@ class Patience:
         self._deadline.reschedule(self.moved_s + span_s)
 
 
+class Places:
+    """So many at a time; when all are taken, the one whose peer is silent longest gives way.
+
+    Those who only hold their places cannot keep others out that way.
+    """
+
+    def __init__(self, most: int, what: str, limits: Limits) -> None:
+        """Start with ``most`` free places for ``what``."""
+        self._most, self._what, self._limits = most, what, limits
+        self._taken: set[Patience] = set()
+
+    @contextmanager
+    def take(self, patience: Patience) -> Iterator[None]:
+        """Hold a place while the block runs.
+
+        Raises:
+            RetryLater: All are taken by peers that do something.
+        """
+        if len(self._taken) >= self._most:
+            self._make_room()
+        self._taken.add(patience)
+        try:
+            yield
+        finally:
+            self._taken.discard(patience)
+
+    def _make_room(self) -> None:
+        refusal = retry_later(
+            f"{len(self._taken)} {self._what} under way, {self._most} at most", self._limits
+        )
+        waiting = [each for each in self._taken if not each.working]
+        silent = min(waiting, key=attrgetter("moved_s"), default=None)
+        if silent is None or silent.silent_s() < self._limits.shed_after_s:
+            raise refusal
+        self._taken.discard(silent)
+        silent.shed(refusal)
+
+
 class Admission:
     """Counts calls under way by peer, and their connections by address.
 
     A connection counts while a call runs on it: gRPC does not say when one ends. Those
-    without calls are bounded by the server's channel arguments. When all places are taken,
-    the call whose peer has been silent longest gives way, so that those who only hold their
-    places cannot keep others out.
+    without calls are bounded by the server's channel arguments.
     """
 
     def __init__(self, limits: Limits) -> None:
         """Start with nothing under way."""
         self._limits = limits
-        self._running: set[Patience] = set()
+        self._places = Places(limits.calls, "calls", limits)
         self._by_peer: Counter[NodeId] = Counter()
         self._by_connection: Counter[str] = Counter()
         self._by_address: Counter[str] = Counter()
@@ -151,26 +188,25 @@ class Admission:
         self._check_peer(caller)
         if self._limits.address_limits and not self._by_connection[peer]:
             self._check_connections(host, group)
-        self._make_room()
-        self._running.add(patience)
-        self._by_peer[caller] += 1
-        self._by_connection[peer] += 1
-        if self._by_connection[peer] == 1:
-            self._by_address[host] += 1
-            self._by_subnet[group] += 1
-        try:
-            yield
-        finally:
-            self._running.discard(patience)
-            _decrease(self._by_peer, caller)
-            if not _decrease(self._by_connection, peer):
-                _decrease(self._by_address, host)
-                _decrease(self._by_subnet, group)
+        with self._places.take(patience):
+            self._by_peer[caller] += 1
+            self._by_connection[peer] += 1
+            if self._by_connection[peer] == 1:
+                self._by_address[host] += 1
+                self._by_subnet[group] += 1
+            try:
+                yield
+            finally:
+                _decrease(self._by_peer, caller)
+                if not _decrease(self._by_connection, peer):
+                    _decrease(self._by_address, host)
+                    _decrease(self._by_subnet, group)
 
     def _check_peer(self, caller: NodeId) -> None:
         calls, most = self._by_peer[caller], self._limits.calls_a_peer
         if calls >= most:
-            raise self._refusal(f"{calls} calls of {short(caller)} under way, {most} at most")
+            text = f"{calls} calls of {short(caller)} under way, {most} at most"
+            raise retry_later(text, self._limits)
 
     def _check_connections(self, host: str, group: str) -> None:
         bounds = self._limits
@@ -179,26 +215,13 @@ class Admission:
             (self._by_subnet[group], bounds.connections_a_subnet, group),
         ):
             if count >= most:
-                raise self._refusal(f"{count} connections from {where}, {most} at most")
+                raise retry_later(f"{count} connections from {where}, {most} at most", bounds)
 
-    def _make_room(self) -> None:
-        calls, most = len(self._running), self._limits.calls
-        if calls < most:
-            return
-        refusal = self._refusal(f"{calls} calls under way, {most} at most")
-        waiting = [each for each in self._running if not each.working]
-        silent = min(waiting, key=attrgetter("moved_s"), default=None)
-        if silent is None or silent.silent_s() < self._limits.shed_after_s:
-            raise refusal
-        self._running.discard(silent)
-        silent.shed(refusal)
 
-    def _refusal(self, message: str) -> RetryLater:
-        return RetryLater(
-            message,
-            retry_after_s=self._limits.retry_after_s,
-            hint=f"try again in {self._limits.retry_after_s:g} s",
-        )
+def retry_later(message: str, limits: Limits) -> RetryLater:
+    """The refusal of what a free place would have allowed."""
+    wait_s = limits.retry_after_s
+    return RetryLater(message, retry_after_s=wait_s, hint=f"try again in {wait_s:g} s")
 
 
 def _decrease(counter: Counter[_Key], key: _Key) -> int:

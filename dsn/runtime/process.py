@@ -12,8 +12,11 @@ from typing import Final
 
 from dsn.units import MIB
 
-_M_TRIM_THRESHOLD: Final = -1
-_M_MMAP_THRESHOLD: Final = -3
+_MALLOPT: Final = (
+    (-3, 64 * MIB),  # M_MMAP_THRESHOLD: below it, memory comes from the heap
+    (-1, 512 * MIB),  # M_TRIM_THRESHOLD: the heap keeps this much for the next frames
+    (-8, 1),  # M_ARENA_MAX: a heap a thread would keep it once for every thread
+)
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -29,8 +32,7 @@ def tune_allocator() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    settings = ((_M_MMAP_THRESHOLD, 64 * MIB), (_M_TRIM_THRESHOLD, 512 * MIB))
-    return all(mallopt(which, value) == 1 for which, value in settings)
+    return all(mallopt(which, value) == 1 for which, value in _MALLOPT)
 
 
 def silence_grpc() -> None:

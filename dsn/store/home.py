@@ -218,8 +218,10 @@ def _format_root(root: bytes, passphrase: bytes | None) -> bytes:
 
 
 def _unseal(keys: dict[str, Any], passphrase: bytes | None) -> bytes:
+    if passphrase is None:
+        raise CryptoError("no passphrase")
     sealed, salt = bytes.fromhex(keys["sealed"]), bytes.fromhex(keys["salt"])
-    return _box(passphrase or b"", salt, keys["operations"], keys["memory_bytes"]).decrypt(sealed)
+    return _box(passphrase, salt, keys["operations"], keys["memory_bytes"]).decrypt(sealed)
 
 
 def _box(passphrase: bytes, salt: bytes, operations: int, memory_bytes: int) -> SecretBox:

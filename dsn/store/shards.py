@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dsn.core.merkle import ShardHasher
-from dsn.errors import MalformedMessage, ShardCorrupt, UsageError
+from dsn.errors import DataLost, MalformedMessage, ShardCorrupt, UsageError
 from dsn.ids import Commit, DealId, NodeId
 from dsn.ports import Damage, Entropy, ShardWriter, Space, StoredShard
 from dsn.store import rules
@@ -31,7 +31,7 @@ from dsn.store.index import Index
 from dsn.store.large import LargeWriter, mismatch
 from dsn.store.log import SEGMENT_BYTES, Log
 from dsn.store.recovery import recover
-from dsn.store.state import Draft, Row, kept_bytes
+from dsn.store.state import Draft, Place, Row, kept_bytes
 from dsn.store.volume import Volume, open_volume
 from dsn.units import FRAME_BYTES, GIB, SMALL_SHARD_BYTES, format_size
 
@@ -264,7 +264,9 @@ class DiskStore:
 
     async def revision(self, client: NodeId, deal: DealId) -> bytes | None:
         """See ``ShardStore``."""
-        return await self._record(client + deal)
+        change = await self._record(client + deal)
+        assert not isinstance(change, RecordPut)
+        return change.revision if change else None
 
     async def holdings(
         self, client: NodeId, deal: DealId, after: bytes = b"", limit: int = 16_384
@@ -280,7 +282,12 @@ class DiskStore:
 
     async def get_record(self, key: bytes) -> bytes | None:
         """See ``ShardStore``."""
-        return await self._record(key)
+        try:
+            change = await self._record(key)
+        except DataLost:
+            return None
+        assert not isinstance(change, Revised)
+        return change.value if change else None
 
     async def sweep(self, now_s: float) -> int:
         """See ``ShardStore``."""
@@ -337,17 +344,22 @@ class DiskStore:
         assert isinstance(change, SmallStored)
         return change.data
 
-    async def _record(self, key: bytes) -> bytes | None:
-        while True:
-            place = (await self._index.records((key,)))[key]
-            if place is None:
-                return None
+    async def _record(self, key: bytes) -> RecordPut | Revised | None:
+        """What stands under ``key``; compaction may have to be followed."""
+        seen: Place | None = None
+        while place := (await self._index.records((key,)))[key]:
             try:
                 change = decode(await self._on_disk(self._log.read, place))
-            except FileNotFoundError:
+            except (FileNotFoundError, ShardCorrupt) as error:
+                if place == seen:
+                    raise DataLost(
+                        f"what stood under {key.hex()[:10]} is lost here", code="record_lost"
+                    ) from error
+                seen = place
                 continue
             assert isinstance(change, RecordPut | Revised)
-            return change.value if isinstance(change, RecordPut) else change.revision
+            return change
+        return None
 
 
 def _on_disk(disk: Executor) -> OnDisk:

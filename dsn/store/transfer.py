@@ -317,11 +317,11 @@ def _open_output(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
         try:
-            return os.open(path, flags | getattr(os, "O_DIRECT", 0), 0o600)
+            return os.open(path, flags | getattr(os, "O_DIRECT", 0), 0o666)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            return os.open(path, flags, 0o600)
+            return os.open(path, flags, 0o666)
     except OSError as error:
         raise _write_error(path, error) from error
 

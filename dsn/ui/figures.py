@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from dsn.units import MIB
+from dsn.units import format_size
+
+COUNTED_STAGES = frozenset({"check"})
+"""Stages of progress that count holders or segments; all others count bytes."""
 
 
 def format_seconds(seconds: float) -> str:
@@ -23,7 +26,7 @@ def format_speed(size_bytes: int, seconds: float) -> str:
     """``53 MiB/s``, or ``-`` where there was no time to divide by."""
     if seconds <= 0:
         return "-"
-    return f"{size_bytes / MIB / seconds:.3g} MiB/s"
+    return f"{format_size(round(size_bytes / seconds))}/s"
 
 
 def format_date(unix_s: int) -> str:
@@ -34,3 +37,18 @@ def format_date(unix_s: int) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """``1 node``, ``12 nodes``; ``many`` where an s does not do."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def format_amount(stage: str, done: int, total: int | None, speed: float | None) -> str:
+    """``124 MiB of 143 MiB, 88 MiB/s``; ``3 of 12`` for a stage that counts no bytes.
+
+    Args:
+        stage: As progress names it.
+        done: Bytes, or things.
+        total: As ``done``, if it is known.
+        speed: Bytes a second, if it is known.
+    """
+    if stage in COUNTED_STAGES:
+        return f"{done:,}" if total is None else f"{done:,} of {total:,}"
+    amount = format_size(done) if total is None else f"{format_size(done)} of {format_size(total)}"
+    return amount if speed is None else f"{amount}, {format_speed(round(speed), 1.0)}"

@@ -145,7 +145,11 @@ REFUSALS = {
     "mistyped link": (2, "bad_capability", ["get", "{typo}", "-o", "{tmp}/x"]),
     "wrong kind": (2, "bad_capability", ["get", "{verify}", "-o", "{tmp}/x"]),
     "reversed range": (2, "bad_range", ["cat", "{read}", "--range", "9-3"]),
-    "range past the end": (2, "bad_range", ["get", "{read}", "--range", "0-1000001", "-o", "{tmp}/x"]),
+    "range past the end": (
+        2,
+        "bad_range",
+        ["get", "{read}", "--range", "0-1000001", "-o", "{tmp}/x"],
+    ),
     "bytes and json": (2, "usage", ["cat", "{read}"]),
     "no kind of link": (2, "usage", ["share", "report.pdf"]),
     "no such flag": (2, "usage", ["put", "--recursiv", "{tmp}"]),

@@ -40,6 +40,7 @@ from tests.support.node_world import (
     get_request,
     running,
     shards,
+    together,
 )
 
 LOST, UNKNOWN = node_pb2.ChallengeReply.OUTCOME_LOST, node_pb2.ChallengeReply.OUTCOME_UNKNOWN
@@ -149,21 +150,54 @@ async def test_a_commit_that_does_not_match_is_refused(
     stream = client.peer.put_shards()
     for message in (*good.messages(), *messages):
         await stream.write(message)
-    assert (await client.receipt(stream)).commit == good.commit
+    assert [each.commit for each in await client.receipts(stream)] == [good.commit]
     with pytest.raises(DsnError) as error:
         await stream.read()
     assert error.value.detail_code == "commit_mismatch"
     assert await node.store.stat(bad.commit) is None
 
 
-@pytest.mark.parametrize("length", [0, SMALL_SHARD_BYTES + 1, Terms().max_shard_bytes + 1])
+@pytest.mark.parametrize("length", [0, 1, SMALL_SHARD_BYTES, Terms().max_shard_bytes + 1])
 async def test_lengths_that_are_refused_at_once(client: Client, length: int) -> None:
-    header = node_pb2.PutHeader(deal=NO_DEAL, length=length, data=b"x", commit=bytes(32))
-    bare = node_pb2.PutHeader(deal=NO_DEAL, length=5, data=b"four", commit=bytes(32))
-    too_long = bytes(SMALL_SHARD_BYTES + 2)
-    sent = (header, bare)[length == SMALL_SHARD_BYTES + 1].SerializeToString()
-    error = await refused(client.peer.put_shards(), sent, *([too_long] * (length > 1)))
+    header = node_pb2.PutHeader(deal=NO_DEAL, length=length).SerializeToString()
+    error = await refused(client.peer.put_shards(), header)
     assert (type(error), error.detail_code) == (MalformedMessage, "bad_length")
+
+
+@pytest.mark.parametrize("size", [0, SMALL_SHARD_BYTES + 1])
+async def test_small_shards_of_another_size(client: Client, size: int) -> None:
+    whole = node_pb2.SmallShard(data=bytes(size), commit=bytes(32))
+    header = node_pb2.PutHeader(deal=NO_DEAL, small=[whole]).SerializeToString()
+    error = await refused(client.peer.put_shards(), header)
+    assert (type(error), error.detail_code) == (MalformedMessage, "bad_length")
+
+
+async def test_many_small_shards_make_one_group(client: Client) -> None:
+    group = shards(*range(1, 65))
+    stream = client.peer.put_shards()
+    await stream.write(together(*group, records=[slot(1)]))
+    receipts = await client.receipts(stream)
+    assert [each.commit for each in receipts] == [shard.commit for shard in group]
+    assert await client.peer.get_pointer(KEY) == slot(1)
+
+
+async def test_a_stale_record_does_not_stop_its_group(client: Client) -> None:
+    await put_records(client, slot(2))
+    (shard,) = shards(9)
+    stream = client.peer.put_shards()
+    await stream.write(together(shard, records=[slot(1)]))
+    assert [each.commit for each in await client.receipts(stream)] == [shard.commit]
+    assert await client.peer.get_pointer(KEY) == slot(2)
+
+
+async def test_a_bad_record_ends_the_stream(client: Client) -> None:
+    error = await refused(client.peer.put_shards(), together(*shards(9), records=[b"junk"]))
+    assert isinstance(error, MalformedMessage)
+
+
+async def test_too_many_small_shards_in_a_group(client: Client) -> None:
+    error = await refused(client.peer.put_shards(), together(*shards(*[1] * 65)))
+    assert isinstance(error, TooMany)
 
 
 async def test_a_frame_of_a_wrong_size_ends_the_stream(node: World, client: Client) -> None:
@@ -187,7 +221,7 @@ async def test_an_empty_stream_is_no_error(client: Client) -> None:
 
 
 async def test_a_deal_that_is_not_open_here(client: Client) -> None:
-    header = node_pb2.PutHeader(deal=b"d" * 32, length=1, data=b"x", commit=bytes(32))
+    header = node_pb2.PutHeader(deal=b"d" * 32, length=MIB)
     error = await refused(client.peer.put_shards(), header.SerializeToString())
     assert error.detail_code == "unknown_deal"
 

@@ -162,7 +162,7 @@ async def put_until_killed(
     sending = asyncio.create_task(send())
     try:
         while True:
-            receipt = await client.receipt(stream)
+            (receipt,) = await client.receipts(stream)
             assert receipt.commit == group[receipts].commit
             receipts += 1
             if receipts == after:

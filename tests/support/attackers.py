@@ -68,10 +68,11 @@ async def slow(node: Contact, network: NetworkId, stack: AsyncExitStack) -> None
     peer = await stack.enter_async_context(connections.peer(node, fresh=True))
     stream = peer.put_shards()
     stack.callback(stream.cancel)
-    header = node_pb2.PutHeader(deal=NO_DEAL, length=2 * MIB).SerializeToString()
+    header = node_pb2.PutHeader(deal=NO_DEAL, length=8 * MIB).SerializeToString()
     with suppress(DsnError):
         await stream.write(header)
-        await stream.write(bytes(MIB))
+        for _ in range(3):
+            await stream.write(bytes(MIB))
 
 
 KINDS: tuple[Attack, ...] = (random_bytes, half_open, oversized, slow)

@@ -57,14 +57,17 @@ class Shard:
         """The group that stores it."""
         size = len(self.data)
         if size <= SMALL_SHARD_BYTES:
-            whole = node_pb2.PutHeader(
-                deal=NO_DEAL, length=size, data=self.data, commit=self.commit
-            )
-            return [whole.SerializeToString()]
+            return [together(self)]
         header = node_pb2.PutHeader(deal=NO_DEAL, length=size).SerializeToString()
         frames = [self.data[at : at + FRAME_BYTES] for at in range(0, size, FRAME_BYTES)]
         trailer = node_pb2.PutTrailer(commit=self.commit).SerializeToString()
         return [header, *frames, trailer]
+
+
+def together(*group: Shard, records: Iterable[bytes] = ()) -> bytes:
+    """One group of small shards, and the records that go with them."""
+    small = [node_pb2.SmallShard(data=shard.data, commit=shard.commit) for shard in group]
+    return node_pb2.PutHeader(deal=NO_DEAL, small=small, records=records).SerializeToString()
 
 
 def shards(*sizes: int) -> list[Shard]:
@@ -95,18 +98,19 @@ class Client:
             for message in shard.messages():
                 await stream.write(message)
         await stream.done_writing()
-        receipts = [await self.receipt(stream) for _ in group]
+        receipts = [(await self.receipts(stream))[0] for _ in group]
         assert await stream.read() is None
         return receipts
 
-    async def receipt(self, stream: ByteStream) -> Receipt:
-        """The next receipt, verified."""
+    async def receipts(self, stream: ByteStream) -> list[Receipt]:
+        """The next group's receipts, verified."""
         raw = await stream.read()
         assert raw is not None
-        receipt, signature = convert.receipt_from_wire(raw)
+        signed = convert.receipts_from_wire(raw)
         public = self.peer.contact.public_key
-        verify_receipt(receipt, signature, network=self.network, public_key=public)
-        return receipt
+        for receipt, signature in signed:
+            verify_receipt(receipt, signature, network=self.network, public_key=public)
+        return [receipt for receipt, _ in signed]
 
     async def get(self, commit: Commit, start: int, end: int, first: int = FRAME_BYTES) -> bytes:
         """A range of a shard."""

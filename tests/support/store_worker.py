@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 from random import Random
 
-from dsn.store.shards import DiskStore
-from tests.support.shard_stores import ALICE, DEAL, disk_store, put, shard
+from shard_stores import ALICE, DEAL, disk_store, put, shard  # a sibling: we run as a script
 
-SEGMENT = 100_000
-LENGTHS = [1, 1_500, 4_096, 30_000, 65_536, 65_537, 200_000, 1_100_000]
+from dsn.store.shards import DiskStore
+
+LENGTHS = [40, 1_500, 4_096, 30_000, 65_536, 65_537, 200_000, 65_537, 70_000, 1_100_000]
 
 
 def say(text: str) -> None:
@@ -70,8 +70,8 @@ class Worker:
             await self.store.compact()
 
 
-async def main(root: Path, run: int, seed: int) -> None:
-    async with disk_store(root, segment_bytes=SEGMENT) as store:
+async def main(root: Path, segment_bytes: int, run: int, seed: int) -> None:
+    async with disk_store(root, segment_bytes=segment_bytes) as store:
         revision = int(await store.revision(ALICE, DEAL) or b"0")
         worker = Worker(store, run, seed, revision)
         async with asyncio.TaskGroup() as tasks:
@@ -82,4 +82,4 @@ async def main(root: Path, run: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(Path(sys.argv[1]), *map(int, sys.argv[2:])))

@@ -7,6 +7,7 @@ way is bounded by what they keep in memory and open on disk.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Coroutine, Sequence
 from typing import NamedTuple
 
@@ -173,9 +174,10 @@ class _Session:
         )
         try:
             commit = commit_from_wire((await self._frames(length, writer)).commit)
-        except BaseException:
+        except BaseException as error:
             writer.abort()
-            del writer  # an error's traceback would keep what it has gathered
+            del writer  # an error's traceback would keep the frames that it has gathered
+            traceback.clear_frames(error.__traceback__)
             raise
         self._hand_on(group, _outcome(_alone(writer.finish(commit)), self._large, keep_until_s))
 

@@ -130,3 +130,10 @@ async def test_a_node_that_cannot_start_is_named_with_its_last_words(tmp_path, m
     assert "did you mean 'dsn provider'" in error.message
     assert str(tmp_path / "node1" / "log" / "node.log") in error.hint
     assert Devnet.load(tmp_path).alive() == []
+
+
+def test_a_network_that_cannot_be_made_leaves_nothing(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        create(tmp_path, capacity_bytes=1 << 60)
+    assert caught.value.detail_code == "capacity_too_large"
+    assert os.listdir(tmp_path) == []

@@ -113,7 +113,7 @@ def test_join_refuses_another_network(dsn, network, tmp_path):
         tmp_path / "other",
         nodes=1,
         group="node",
-        capacity_bytes=1,
+        capacity_bytes=10**9,
         clock=SystemClock(),
         entropy=os.urandom,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from dsn.apps.results import PutResult
@@ -58,6 +60,18 @@ def test_one_name_cannot_serve_two_paths(tmp_path):
     assert caught.value.detail_code == "name_taken"
     with pytest.raises(UsageError):
         name_sources(paths, False, "both")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError) as caught:
+        name_sources([str(tmp_path / "pipe")], False, None)
+    assert caught.value.detail_code == "not_a_file"
+
+
+def test_an_empty_name_is_no_name(tmp_path):
+    with pytest.raises(UsageError):
+        name_sources([str(tmp_path)], True, "")
 
 
 def test_the_root_folder_has_no_name():

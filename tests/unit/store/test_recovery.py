@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dsn.errors import ConfigError, NotFound, ShardCorrupt
+from dsn.errors import ConfigError, DataLost, NotFound, ShardCorrupt
 from dsn.ports import Damage, ShardState
 from dsn.store.log import Log
 from dsn.store.shards import DiskStore
@@ -212,6 +212,29 @@ async def test_rot_is_noticed_when_a_small_shard_is_read(tmp_path: Path) -> None
             await store.revise(ALICE, DEAL, [SMALL[1].commit], [], b"2")
         await store.revise(ALICE, DEAL, [], [SMALL[1].commit], b"2")
         assert store.damage().lost == 0
+
+
+@pytest.mark.parametrize("harm", ["rotten", "gone"])
+async def test_a_lost_record_is_absent_and_a_lost_revision_an_error(
+    tmp_path: Path, harm: str
+) -> None:
+    """A node that took a lost revision for none would let its client start over."""
+    path = tmp_path / "log" / "00000001.log"
+    async with disk_store(tmp_path, segment_bytes=1_000) as store:
+        await store.put_records([(b"k" * 32, b"value" * 50)])
+        await store.revise(ALICE, DEAL, [], [], b"revision" * 50)
+        await put(store, shard(5_000))
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes().replace(b"value" * 50, b"?" * 250).replace(b"vis", b"?"))
+    async with disk_store(tmp_path) as store:
+        assert await store.get_record(b"k" * 32) is None
+        with pytest.raises(DataLost) as caught:
+            await store.revision(ALICE, DEAL)
+        assert caught.value.detail_code == "record_lost"
+        await store.put_records([(b"k" * 32, b"new")])
+        assert await store.get_record(b"k" * 32) == b"new"
 
 
 async def test_a_large_shard_without_its_file_is_lost_until_it_comes_back(tmp_path: Path) -> None:

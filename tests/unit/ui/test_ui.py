@@ -6,10 +6,12 @@ import io
 import json
 
 import pytest
+from rich.console import Console
 
 from dsn.apps.results import Progress
-from dsn.ui.figures import count, format_date, format_seconds, format_speed
-from dsn.ui.progress import Bars, json_lines, silence
+from dsn.ui.bars import Bars
+from dsn.ui.figures import count, format_amount, format_date, format_seconds, format_speed
+from dsn.ui.progress import json_lines, silence
 from dsn.ui.table import columns, fields, print_table
 
 
@@ -58,9 +60,22 @@ def test_json_progress_is_bounded_and_ends_with_the_last_step():
     assert len(lines) < 200
 
 
-def test_bars_take_stages_of_unknown_length():
-    with Bars() as sink:
-        sink(Progress("read", 1, None))
-        sink(Progress("read", 2, 5))
+def test_bars_show_amounts_in_the_units_of_the_results():
+    screen = io.StringIO()
+    with Bars(Console(file=screen, force_terminal=True, width=100)) as sink:
+        sink(Progress("put", 1, None))
+        sink(Progress("put", 3 << 19, 3 << 20))
+        sink(Progress("check", 2, 5))
+    assert "1.5 MiB of 3 MiB" in screen.getvalue()
+    assert "2 of 5" in screen.getvalue()
+
+
+def test_silence_takes_everything():
     with silence() as sink:
         sink(Progress("read", 1, None))
+
+
+def test_amounts():
+    assert format_amount("put", 1024, 2048, None) == "1 KiB of 2 KiB"
+    assert format_amount("put", 1024, None, 512.0) == "1 KiB, 512 B/s"
+    assert format_amount("check", 3, 12, 99.0) == "3 of 12"

@@ -19,16 +19,15 @@ REVISION = SignedRevision(Revision(NO_DEAL, 3, 2, 9, b"r" * 32), b"c" * 64, b"n"
 
 
 def test_receipts() -> None:
-    raw = convert.receipt_to_wire(*RECEIPT)
-    assert convert.receipt_from_wire(raw) == RECEIPT
+    for group in ([], [RECEIPT], [RECEIPT, RECEIPT]):
+        assert convert.receipts_from_wire(convert.receipts_to_wire(group)) == group
 
 
-@pytest.mark.parametrize(
-    "raw", [b"", b"\xff", node_pb2.PutReceipt(commit=COMMIT).SerializeToString()]
-)
-def test_bytes_that_are_no_receipt(raw: bytes) -> None:
-    with pytest.raises(MalformedMessage):
-        convert.receipt_from_wire(raw)
+def test_bytes_that_are_no_receipts() -> None:
+    unsigned = RECEIPT._replace(signature=b"")
+    for raw in (b"\xff", convert.receipts_to_wire([RECEIPT, unsigned])):
+        with pytest.raises(MalformedMessage):
+            convert.receipts_from_wire(raw)
 
 
 def test_revisions_with_and_without_signatures() -> None:

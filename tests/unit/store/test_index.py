@@ -1,0 +1,124 @@
+"""The index: what it was told counts at once, and nothing is forgotten when writing fails."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from dsn.ids import Commit
+from dsn.store.changes import Change, Claim, RecordPut, Revised, SmallStored
+from dsn.store.index import Index, open_index
+from dsn.store.state import Place, Position, touched
+
+VOLUME = b"v" * 32
+
+
+def commit_of(number: int) -> Commit:
+    return Commit(number.to_bytes(32, "big"))
+
+
+def stored(number: int, client: int = 0) -> SmallStored:
+    claim = Claim(client.to_bytes(32, "big"), b"", 9)
+    return SmallStored(commit_of(number), b"r" * 32, 100, (claim,), bytes(100))
+
+
+async def apply(index: Index, *changes: Change) -> None:
+    """Tell the index of ``changes`` as if the log had just made them durable."""
+    names = [touched(change) for change in changes]
+    commits = [commit for commits, _ in names for commit in commits]
+    draft = await index.draft(commits, [key for _, keys in names for key in keys], room=0)
+    offset = index.applied.offset
+    for change in changes:
+        draft.apply(change, Place(1, offset, 10))
+        offset += 10
+    index.commit(draft, Position(1, offset))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "index.db"
+
+
+async def test_rows_and_records_are_seen_before_and_after_they_are_written(path: Path) -> None:
+    index = await open_index(path, VOLUME)
+    await apply(index, *map(stored, range(5_000)), RecordPut(b"k" * 32, b""))
+    for _ in range(2):
+        rows = await index.rows([commit_of(n) for n in (0, 4_999, 5_000)])
+        assert [row and row.length for row in rows.values()] == [100, 100, None]
+        assert (await index.records([b"k" * 32, b"l" * 32])) == {
+            b"k" * 32: Place(1, 50_000, 10),
+            b"l" * 32: None,
+        }
+        await index.flush()
+        assert index.unwritten == 0
+    await index.close()
+    again = await open_index(path, VOLUME)
+    assert (again.applied, again.totals, again.segments, again.pending) == (
+        index.applied,
+        index.totals,
+        index.segments,
+        index.pending,
+    )
+    assert (await again.rows([commit_of(7)]))[commit_of(7)] == (
+        await _row_without_flush(path.with_name("other.db"), 7)
+    )
+    await again.close()
+
+
+async def _row_without_flush(path: Path, number: int) -> object:
+    index = await open_index(path, VOLUME)
+    await apply(index, *map(stored, range(number + 1)))
+    row = (await index.rows([commit_of(number)]))[commit_of(number)]
+    await index.close()
+    return row
+
+
+async def test_what_was_not_written_is_not_claimed_to_be(path: Path) -> None:
+    index = await open_index(path, VOLUME)
+    await apply(index, stored(1))
+    await index.flush()
+    flushed = index.applied
+    await apply(index, stored(2))
+    await index.close()
+    again = await open_index(path, VOLUME)
+    assert again.applied == flushed
+    assert (await again.rows([commit_of(2)])) == {commit_of(2): None}
+    assert again.totals.shards == 1
+    await again.close()
+
+
+async def test_a_full_disk_forgets_nothing(path: Path) -> None:
+    index = await open_index(path, VOLUME)
+    await apply(index, stored(0))
+    await index.flush()
+    writer = index._database._writer
+    [(pages,)] = await writer.execute_fetchall("PRAGMA page_count")
+    await writer.execute_fetchall(f"PRAGMA max_page_count = {pages}")
+    await apply(index, *(stored(n, client=n) for n in range(1, 2_000)))
+    with pytest.raises(sqlite3.OperationalError):
+        await index.flush()
+    deal = Revised((5).to_bytes(32, "big"), b"d" * 32, (commit_of(5),), (), b"")
+    await apply(index, deal, stored(3_000, client=7_000))
+    with pytest.raises(sqlite3.OperationalError):
+        await index.flush()
+    assert (await index.rows([commit_of(5)]))[commit_of(5)].claims[0].deal == b"d" * 32
+    await writer.execute_fetchall("PRAGMA max_page_count = 1000000")
+    await index.flush()
+    await index.close()
+    again = await open_index(path, VOLUME)
+    assert again.totals.shards == 2_001
+    assert await again.held((5).to_bytes(32, "big"), b"d" * 32, b"", 9) == [(commit_of(5), 1)]
+    rows = await again.rows([commit_of(n) for n in range(2_000)])
+    assert all(
+        row.claims[0].client == number.to_bytes(32, "big")
+        for number, row in enumerate(rows.values())
+    )
+    await again.close()
+
+
+async def test_another_volumes_index_is_refused(path: Path) -> None:
+    await (await open_index(path, VOLUME)).close()
+    with pytest.raises(ValueError, match="another volume"):
+        await open_index(path, b"w" * 32)
