@@ -83,11 +83,11 @@ class Damage:
     """What is wrong with a volume; a crash alone leaves only zeros."""
 
     records: int
-    """Log records that the last start skipped because their checksum fails."""
+    """Stretches of the log that were skipped because their checksums fail."""
     lost: int
     """Shards that were acknowledged and are known to be unreadable now."""
     orphans: int
-    """Shard files that no log record names, kept by that start because it skipped some."""
+    """Shard files that nothing names, kept because of what was skipped."""
 
 
 class ShardWriter(Protocol):

@@ -8,10 +8,11 @@ the source and checked against the first sealing before a byte leaves.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from dsn.apps.fleet import Fleet
 from dsn.apps.holdings import Holdings
@@ -46,6 +47,21 @@ ROUNDS = 3
 """How often a put re-places what failed at its very end."""
 
 
+class Shipment(NamedTuple):
+    """A row on its way, to where it belonged when it left."""
+
+    file: StoredFile
+    row: Row
+    node: NodeId
+    generation: int
+    length: int
+
+
+def ship(file: StoredFile, row: Row, length: int) -> Shipment:
+    """Send ``row``, a shard of ``length`` bytes, to where it belongs now."""
+    return Shipment(file, row, row.node, row.generation, length)
+
+
 class PutSession:
     """Stores files over one set of connections; use it as a context."""
 
@@ -69,6 +85,7 @@ class PutSession:
         self._candidates: list[Candidate] = []
         self._one_large_file = asyncio.Lock()
         self._receipts: set[ReceiptFuture] = set()
+        self._under_way: Counter[NodeId] = Counter()
         self._buffer = bytearray()
         self._erasures: dict[Scheme, Erasure] = {}
 
@@ -150,21 +167,19 @@ class PutSession:
 
     async def _encode(self, file: StoredFile, segment: int) -> None:
         encoder = self._encoder(file, segment, self._entropy(16))
-        rows = [(row, row.node, row.generation) for row in file.upload.assign(segment)]
-        layout = encoder.layout
-        groups = [self._fleet.group(node, layout.shard_bytes) for _, node, _ in rows]
-        for start, end in bands(0, layout.shard_bytes):
+        await self._limit_pending(file, encoder.layout.shard_bytes)
+        length = encoder.layout.shard_bytes
+        shipments = [ship(file, row, length) for row in file.upload.assign(segment)]
+        groups = [self._fleet.group(each.node, length) for each in shipments]
+        for start, end in bands(0, length):
             frames = await self._kernel.run(self._band, encoder, file, segment, start, end)
             for group, frame in zip(groups, frames, strict=True):
                 await group.send(frame)
             del frames
             self._progress(Progress("put", self._plain_end(file, segment, encoder, end), file.size))
         file.seals[segment] = SegmentSeal(encoder.keys.salt, encoder.digest())
-        for (row, node, generation), group, commit in zip(
-            rows, groups, encoder.commits(), strict=True
-        ):
-            self._expect(await group.end(commit), file, row, node, generation)
-        await self._limit_pending(file, layout.shard_bytes)
+        for shipment, group, commit in zip(shipments, groups, encoder.commits(), strict=True):
+            self._expect(await group.end(commit), shipment)
 
     def _encoder(self, file: StoredFile, segment: int, salt: bytes) -> SegmentEncoder:
         layout, scheme = file.layout.segment(segment), file.scheme
@@ -199,36 +214,24 @@ class PutSession:
     def _plain_end(file: StoredFile, segment: int, encoder: SegmentEncoder, end: int) -> int:
         return file.layout.plain(segment).start + encoder.plain_range(0, end)[1]
 
-    def _expect(
-        self,
-        receipt: ReceiptFuture,
-        file: StoredFile,
-        row: Row,
-        node: NodeId,
-        generation: int,
-    ) -> None:
-        receipt.add_done_callback(partial(self._stored, file, row, node, generation))
+    def _expect(self, receipt: ReceiptFuture, shipment: Shipment) -> None:
         self._receipts.add(receipt)
-        receipt.add_done_callback(self._receipts.discard)
+        self._under_way[shipment.node] += shipment.length
+        receipt.add_done_callback(partial(self._stored, shipment))
 
     async def _all_receipts(self) -> None:
         while self._receipts:
             await asyncio.wait(self._receipts)
         self._fleet.check()
 
-    def _stored(
-        self,
-        file: StoredFile,
-        row: Row,
-        node: NodeId,
-        generation: int,
-        done: ReceiptFuture,
-    ) -> None:
-        if done.cancelled() or done.exception() is not None:
+    def _stored(self, shipment: Shipment, receipt: ReceiptFuture) -> None:
+        file, row, node, generation, length = shipment
+        self._receipts.discard(receipt)
+        self._under_way[node] -= length
+        if receipt.cancelled() or receipt.exception() is not None:
             return
-        receipt = done.result()
-        if file.upload.stored(row, node, generation, receipt.commit, receipt.length):
-            self._keep(file, node, receipt.commit, receipt.length)
+        if file.upload.stored(row, node, generation, receipt.result().commit, length):
+            self._keep(file, node, receipt.result().commit, length)
             if file.journal is not None and file.upload.complete(row.segment):
                 file.journal(row.segment)
 
@@ -257,12 +260,12 @@ class PutSession:
                 hint="put it again when nothing writes to it",
             )
         for row in rows:
-            node, generation, tree = row.node, row.generation, ShardHasher()
-            group = self._fleet.group(node, encoder.layout.shard_bytes)
-            frames = encoder.row(row.index, generation, tree)
+            shipment, tree = ship(file, row, encoder.layout.shard_bytes), ShardHasher()
+            group = self._fleet.group(shipment.node, shipment.length)
+            frames = encoder.row(row.index, shipment.generation, tree)
             while (frame := await self._kernel.run(next, frames, None)) is not None:
                 await group.send(frame)
-            self._expect(await group.end(tree.commit()), file, row, node, generation)
+            self._expect(await group.end(tree.commit()), shipment)
 
     def _reseal(
         self, encoder: SegmentEncoder, file: StoredFile, segment: int, start: int, end: int
@@ -270,18 +273,16 @@ class PutSession:
         encoder.seal(start, end, self._plain(encoder, file, segment, start, end))
 
     async def _limit_pending(self, file: StoredFile, coming_bytes: int) -> None:
-        """Sign for what is stored before a node's bound on unsigned bytes is near.
-
-        Two segments may be on their way beside what has receipts.
-        """
-        full = [
-            node
-            for node in file.upload.nodes
-            if sum(self.holdings.added(node).values()) * LEAF_BYTES + 2 * coming_bytes
-            > self.nodes.max_pending[node] // 2
-        ]
+        """Sign for what is stored before a node's bound on unsigned bytes is met."""
+        full = [n for n in file.upload.nodes if not self._has_room(n, coming_bytes)]
         if full:
+            await self._all_receipts()
             await self._each(full, self.holdings.revise)
+
+    def _has_room(self, node: NodeId, coming_bytes: int) -> bool:
+        signed_for = sum(self.holdings.added(node).values()) * LEAF_BYTES
+        unsigned = signed_for + self._under_way[node] + coming_bytes
+        return unsigned <= self.nodes.max_pending[node]
 
     # manifest
 

@@ -90,8 +90,6 @@ class Session:
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a command's coroutine; Ctrl-C cancels it before it is reported."""
-        import asyncio
-
         from dsn.runtime.loop import run
 
         return run(work)

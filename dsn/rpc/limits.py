@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Final, TypeVar
 from urllib.parse import unquote
 
-from dsn.errors import DsnError, TimedOut, TooMany
+from dsn.errors import DsnError, TimedOut, TooMany, TransportError
 from dsn.ids import NodeId, short
 from dsn.units import KIB
 from dsn.wire.status import RetryLater
@@ -67,7 +67,7 @@ class Patience:
     worth of bookkeeping.
     """
 
-    __slots__ = ("_deadline", "_limits", "_now_s", "_spent", "moved_s", "working")
+    __slots__ = ("_deadline", "_limits", "_now_s", "_spent", "moved_s", "resting", "working")
 
     def __init__(self, limits: Limits, deadline: asyncio.Timeout) -> None:
         """Move ``deadline`` as the call goes; at first it is the first message's."""
@@ -76,12 +76,14 @@ class Patience:
         self._now_s = asyncio.get_running_loop().time
         self.moved_s = self._now_s()
         self.working = False
+        self.resting = False
         self._spent: DsnError = TooMany("")
         self._wait(limits.first_message_s, "no first message")
 
     def idle(self) -> None:
         """Nothing is owed: the next message may take as long as idle streams live."""
         self._wait(self._limits.idle_s, "idle")
+        self.resting = not self.working
 
     def transfer(self, size_bytes: int) -> None:
         """From now, ``size_bytes`` must pass, either way, at the least speed after a grace."""
@@ -118,6 +120,7 @@ class Patience:
     def _set(self, span_s: float, error: DsnError) -> None:
         if self._deadline.expired():
             return
+        self.resting = False
         self.moved_s = self._now_s()
         self._spent = error
         self._deadline.reschedule(self.moved_s + span_s)
@@ -148,6 +151,12 @@ class Places:
             yield
         finally:
             self._taken.discard(patience)
+
+    def end_resting(self, error: DsnError) -> None:
+        """End those whose peers owe nothing and were silent too long to be owed anything."""
+        for each in self._taken:
+            if each.resting and each.silent_s() >= self._limits.shed_after_s:
+                each.shed(error)
 
     def _make_room(self) -> None:
         refusal = retry_later(
@@ -201,6 +210,10 @@ class Admission:
                 if not _decrease(self._by_connection, peer):
                     _decrease(self._by_address, host)
                     _decrease(self._by_subnet, group)
+
+    def end_resting(self) -> None:
+        """Let streams that only stay open go at once: the node stops."""
+        self._places.end_resting(TransportError("the node stops", code="stopping"))
 
     def _check_peer(self, caller: NodeId) -> None:
         calls, most = self._by_peer[caller], self._limits.calls_a_peer

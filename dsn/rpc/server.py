@@ -126,6 +126,7 @@ class Server:
 
     async def stop(self, grace_s: float) -> None:
         """Take no new calls, give those under way ``grace_s``, then end them."""
+        self._admission.end_resting()
         await self._server.stop(grace_s)
 
     async def serve_unary(self, method: Unary, context: Context) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ _MALLOPT: Final = (
     (-1, 512 * MIB),  # M_TRIM_THRESHOLD: the heap keeps this much for the next frames
     (-8, 1),  # M_ARENA_MAX: a heap a thread would keep it once for every thread
 )
+_COLLECT_AFTER: Final = 20_000
+"""Objects made between two looks for cycles; messages come and go without any."""
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -28,6 +31,8 @@ def tune_allocator() -> bool:
     Returns:
         Whether the C library took the settings; others than glibc need none.
     """
+    gc.freeze()  # what was imported stays; the collector need not walk it again and again
+    gc.set_threshold(_COLLECT_AFTER)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

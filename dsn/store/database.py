@@ -25,7 +25,8 @@ _ASK = 256
 """Keys a query."""
 _SCHEMA = """
 CREATE TABLE state (version INTEGER, volume BLOB, segment INTEGER, offset INTEGER,
-    shards INTEGER, lost INTEGER, small INTEGER, large INTEGER, kept INTEGER);
+    shards INTEGER, lost INTEGER, small INTEGER, large INTEGER, kept INTEGER,
+    log INTEGER, dead INTEGER, damaged INTEGER);
 CREATE TABLE segments (number INTEGER PRIMARY KEY, size INTEGER, dead INTEGER, facts INTEGER);
 CREATE TABLE accounts (id INTEGER PRIMARY KEY, client BLOB, deal BLOB);
 CREATE TABLE claims (sha BLOB, account INTEGER, keep_until_s INTEGER, root BLOB,
@@ -38,7 +39,8 @@ CREATE TABLE records (id BLOB PRIMARY KEY, segment INTEGER, offset INTEGER, size
 """
 _CLAIM = "INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _STATE = (
-    "UPDATE state SET segment = ?, offset = ?, shards = ?, lost = ?, small = ?, large = ?, kept = ?"
+    "UPDATE state SET segment = ?, offset = ?, shards = ?, lost = ?, small = ?, large = ?, "
+    "kept = ?, log = ?, dead = ?, damaged = ?"
 )
 _ROWS = (
     "SELECT sha, client, deal, keep_until_s, root, length, segment, offset, size, large, lost "
@@ -246,7 +248,7 @@ def create_database(path: Path, volume: bytes) -> None:
     connection = sqlite3.connect(path)
     try:
         connection.executescript(_SCHEMA)
-        state = "INSERT INTO state VALUES (?, ?, 0, 0, 0, 0, 0, 0, 0)"
+        state = "INSERT INTO state VALUES (?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)"
         connection.execute(state, (_VERSION, volume))
         connection.commit()
     finally:

@@ -22,7 +22,7 @@ _CLEAN = 4_096
 """Rows remembered after they were read or written."""
 _ENOUGH = 256
 """Changes that are worth a transaction before ``_FLUSH_S`` is over."""
-_FLUSH_S = 0.2
+_FLUSH_S = 1.0
 
 
 @dataclass(slots=True)
@@ -130,7 +130,9 @@ class Index:
         for key in draft.recorded:
             self._dirty.records[key] = draft.records[key]
         for segment, use in draft.grown.items():
+            self._count_segment(segment, -1)
             self.segments.setdefault(segment, SegmentUse()).add(use)
+            self._count_segment(segment, 1)
         self._dirty.segments.update(draft.grown)
         self.totals.add(draft.totals)
         self.pending.update(draft.pending)
@@ -214,6 +216,7 @@ class Index:
 
     def forget_segment(self, segment: int) -> None:
         """Leave out a log segment that was deleted."""
+        self._count_segment(segment, -1)
         self.segments.pop(segment, None)
         self._dirty.segments.add(segment)
         self._some.set()
@@ -221,6 +224,11 @@ class Index:
     async def close(self) -> None:
         """Close the database; what only memory has is in the log."""
         await self._database.close()
+
+    def _count_segment(self, segment: int, sign: int) -> None:
+        use = self.segments.get(segment, SegmentUse())
+        self.totals.log += sign * use.size
+        self.totals.dead += sign * use.dead
 
     def _known(self, commit: Commit, found: Rows) -> bool:
         """Put the row of ``commit`` into ``found`` if memory knows it."""

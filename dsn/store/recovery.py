@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dsn.errors import DataLost, MalformedMessage
-from dsn.ports import Damage
 from dsn.store.changes import Change, decode
 from dsn.store.committer import OnDisk
 from dsn.store.database import discard_database
@@ -23,10 +22,14 @@ _FANS = 16
 """Directories of large shards compared at once: a sixteenth of all names in memory."""
 
 
-async def recover(volume: Volume, log: Log, on_disk: OnDisk) -> tuple[Index, Damage]:
+async def recover(volume: Volume, log: Log, on_disk: OnDisk) -> tuple[Index, int]:
     """Open the index, complete it from the log, and sweep files that nothing names.
 
-    Nothing here fails on damage: it is skipped, counted and reported.
+    Nothing here fails on damage: it is skipped and counted.
+
+    Returns:
+        The index, and how many files that nothing names were kept: where the log has holes,
+        they may be what is missing.
 
     Raises:
         OSError: The disk cannot be read at all.
@@ -34,21 +37,20 @@ async def recover(volume: Volume, log: Log, on_disk: OnDisk) -> tuple[Index, Dam
     await on_disk(_empty, volume.temporary)
     index = await _usable_index(volume, log)
     try:
-        damaged = 0
         for segment in await on_disk(log.segments):
             if segment >= index.applied.segment:
-                damaged += await _replay(segment, log, index, on_disk)
+                index.totals.damaged += await _replay(segment, log, index, on_disk)
         for gone in set(index.segments) - set(log.segments()):
             index.forget_segment(gone)
         orphans = 0
         for first in range(0, 256, _FANS):
             fans = range(first, first + _FANS)
-            orphans += await _compare(fans, volume, index, on_disk, keep=damaged > 0)
+            orphans += await _compare(fans, volume, index, on_disk)
         await index.flush()
     except BaseException:
         await index.close()
         raise
-    return index, Damage(damaged, index.totals.lost, orphans)
+    return index, orphans
 
 
 async def _usable_index(volume: Volume, log: Log) -> Index:
@@ -116,10 +118,8 @@ def _empty(directory: Path) -> None:
         path.unlink()
 
 
-async def _compare(
-    fans: range, volume: Volume, index: Index, on_disk: OnDisk, *, keep: bool
-) -> int:
-    """Note which large shards have no file; delete (or ``keep`` and count) orphans."""
+async def _compare(fans: range, volume: Volume, index: Index, on_disk: OnDisk) -> int:
+    """Note which large shards have no file; delete orphans, or keep and count them."""
     files = await on_disk(_list, [volume.fan(first_byte) for first_byte in fans])
     known = {volume.file(c): (c, lost) for c, lost in (await index.large(fans)).items()}
     changed = [commit for file, (commit, lost) in known.items() if lost == (file in files)]
@@ -130,10 +130,10 @@ async def _compare(
         draft.lose(row, lost=not row.lost)
     index.commit(draft, index.applied)
     orphans = files - known.keys()
-    if not keep:
-        await on_disk(_delete, orphans)
-        return 0
-    return len(orphans)
+    if index.totals.damaged:
+        return len(orphans)
+    await on_disk(_delete, orphans)
+    return 0
 
 
 def _list(directories: Iterable[Path]) -> set[Path]:

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,10 +69,10 @@ async def open_store(
     disk = ThreadPoolExecutor(_THREADS, "dsn-disk")
     try:
         log = Log(volume.log, volume.key, segment_bytes=segment_bytes)
-        index, damage = await recover(volume, log, _on_disk(disk))
+        index, orphans = await recover(volume, log, _on_disk(disk))
         if keep_free_bytes is None:
             keep_free_bytes = min(GIB, _disk_bytes(root)[0] // 20)
-        store = DiskStore(volume, log, index, disk, damage, capacity_bytes, keep_free_bytes)
+        store = DiskStore(volume, log, index, disk, orphans, capacity_bytes, keep_free_bytes)
         try:
             async with store.serving():
                 yield store
@@ -95,13 +94,13 @@ class DiskStore:
         log: Log,
         index: Index,
         disk: Executor,
-        damage: Damage,
+        orphans: int,
         capacity_bytes: int,
         keep_free_bytes: int,
     ) -> None:
         """Put the parts together; nothing is served before ``serving``."""
         self._volume, self._log, self._index, self._disk = volume, log, index, disk
-        self._damage, self._capacity, self._keep_free = damage, capacity_bytes, keep_free_bytes
+        self._orphans, self._capacity, self._keep_free = orphans, capacity_bytes, keep_free_bytes
         self._on_disk = _on_disk(disk)
         self._committer = Committer(
             log, index, self._on_disk, lambda: self.space().free, volume.file
@@ -136,18 +135,17 @@ class DiskStore:
     def space(self) -> Space:
         """See ``ShardStore``."""
         totals = self._index.totals
-        segments = self._index.segments.values()
-        trash = sum(use.dead for use in segments)
-        in_log = sum(use.size for use in segments) - trash
         used = totals.small + totals.large
-        overhead = in_log - totals.small + totals.kept + self._index.size_bytes()
-        left = self._capacity - used - self._reserved - trash - overhead
+        in_log = totals.log - totals.dead - totals.small
+        overhead = in_log + totals.kept + self._index.size_bytes()
+        left = self._capacity - used - self._reserved - totals.dead - overhead
         free = max(0, min(left, _disk_bytes(self._volume.root)[1] - self._keep_free))
-        return Space(self._capacity, used, self._reserved, trash, overhead, free, left - free)
+        return Space(self._capacity, used, self._reserved, totals.dead, overhead, free, left - free)
 
     def damage(self) -> Damage:
         """See ``ShardStore``."""
-        return replace(self._damage, lost=self._index.totals.lost)
+        totals = self._index.totals
+        return Damage(totals.damaged, totals.lost, self._orphans)
 
     def pending_bytes(self, client: NodeId) -> int:
         """See ``ShardStore``."""
@@ -301,13 +299,13 @@ class DiskStore:
 
     async def compact(self) -> int:
         """See ``ShardStore``."""
-        before = sum(use.size for use in self._index.segments.values())
+        before = self._index.totals.log
         async with self._compacting:
             for segment in worth_compacting(self._index.segments, self._log.active):
                 await compact_segment(
                     segment, self._log, self._index, self._committer, self._on_disk
                 )
-        return max(0, before - sum(use.size for use in self._index.segments.values()))
+        return max(0, before - self._index.totals.log)
 
     def _reserve(self, client: NodeId, length: int, size: int) -> None:
         self._reserved += size

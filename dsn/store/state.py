@@ -104,14 +104,17 @@ class Totals:
     """Bytes of shards with a file of their own."""
     kept: int = 0
     """Hashes behind them."""
+    log: int = 0
+    """Size of all log segments."""
+    dead: int = 0
+    """How much of that nothing refers to any more."""
+    damaged: int = 0
+    """Stretches of the log that were skipped because their checksums fail."""
 
     def add(self, other: Totals) -> None:
         """Field by field."""
-        self.shards += other.shards
-        self.lost += other.lost
-        self.small += other.small
-        self.large += other.large
-        self.kept += other.kept
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def count(self, row: Row, sign: int) -> None:
         """Add ``row``, or take it away."""

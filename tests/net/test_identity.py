@@ -289,6 +289,18 @@ async def _until_served(peer: NodePeer) -> None:
         return
 
 
+async def test_a_stopping_server_lets_idle_streams_go(connections: Connections) -> None:
+    server = Server(NODE, NETWORK, METHODS, Limits(shed_after_s=0.0))
+    contact = Contact(NODE.public, await server.start("127.0.0.1:0"))
+    stream = connections.peer(contact).put_shards()
+    await stream.write(b"one")
+    await stream.read()
+    await server.stop(60)
+    with pytest.raises(TransportError) as ended:
+        await stream.read()
+    assert ended.value.detail_code == "stopping"
+
+
 async def test_connections_fall_out_of_the_cache_without_harm(node: Contact) -> None:
     async with serving(Limits(), OTHER) as second, Connections(CLIENT, NETWORK, capacity=1) as few:
         stream = few.peer(node).put_shards()

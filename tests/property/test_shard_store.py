@@ -255,5 +255,5 @@ class StoreMachine(RuleBasedStateMachine):
 def test_a_store_agrees_with_a_dictionary(name: str) -> None:
     machine = type("Machine", (StoreMachine,), {"open_store": staticmethod(STORES[name])})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=25, stateful_step_count=25, deadline=None)
+        machine, settings=settings(max_examples=15, stateful_step_count=25, deadline=None)
     )

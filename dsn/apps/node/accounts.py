@@ -74,7 +74,8 @@ class Accounts:
         """Read from ``store`` what is not in memory."""
         self._store = store
         self._alive: WeakValueDictionary[tuple[NodeId, DealId], Account] = WeakValueDictionary()
-        self._recent: OrderedDict[tuple[NodeId, DealId], Account] = OrderedDict()
+        self._recent: OrderedDict[tuple[NodeId, DealId], tuple[Account, int]] = OrderedDict()
+        self._cached = 0
 
     async def open(self, client: NodeId, deal: DealId) -> Account:
         """The account of ``client`` under ``deal``, loaded; one object while anybody has it."""
@@ -88,9 +89,11 @@ class Accounts:
         return account
 
     def _keep(self, key: tuple[NodeId, DealId], account: Account) -> None:
-        self._recent[key] = account
-        self._recent.move_to_end(key)
-        cached = sum(1 + each.tree.count for each in self._recent.values() if each.tree)
-        while cached > MOST_CACHED_SHARDS and len(self._recent) > 1:
-            _, oldest = self._recent.popitem(last=False)
-            cached -= 1 + (oldest.tree.count if oldest.tree else 0)
+        """Note the use of ``account``, and let go of those used longest ago."""
+        _, before = self._recent.pop(key, (account, 0))
+        weight = 1 + (account.tree.count if account.tree else 0)
+        self._recent[key] = (account, weight)
+        self._cached += weight - before
+        while self._cached > MOST_CACHED_SHARDS and len(self._recent) > 1:
+            _, (_, dropped) = self._recent.popitem(last=False)
+            self._cached -= dropped

@@ -5,6 +5,7 @@ Spec: docs/spec/proofs.md#proof-of-retrievability
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from dsn.apps.node.terms import Self
@@ -24,6 +25,8 @@ from dsn.v1 import node_pb2
 from dsn.wire.convert import answer_to_wire, challenge_from_wire
 
 MAX_REPLY_BYTES = MIB
+_COMMITS_A_LEAF = 64
+"""Looking so many shards up costs about what opening a leaf does."""
 _GROUP_BYTES = GROUP_LEAVES * LEAF_BYTES
 _Outcome = node_pb2.ChallengeReply
 
@@ -53,13 +56,15 @@ class Challenges:
         self._charge(caller.node_id, challenge, shards.values())
         if lost := [each.commit for each in shards.values() if each.state is ShardState.LOST]:
             return _reply(_Outcome.OUTCOME_LOST, lost)
-        held = holdings((each.commit, each.leaf_count) for each in shards.values())
+        pairs = [(each.commit, each.leaf_count) for each in shards.values()]
+        held = await asyncio.to_thread(holdings, pairs)
         return await self._open(challenge, held, shards)
 
     def _charge(self, caller: NodeId, challenge: Challenge, shards: Iterable[StoredShard]) -> None:
         """A client may check what it stored as often as it likes."""
         if any(each.client != caller for each in shards):
-            self._budget.charge(caller, challenge.leaves)
+            looked_up = len(challenge.commits) // _COMMITS_A_LEAF
+            self._budget.charge(caller, challenge.leaves + looked_up)
 
     async def _open(
         self, challenge: Challenge, held: SumTree, shards: dict[Commit, StoredShard]

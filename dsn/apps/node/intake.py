@@ -64,6 +64,7 @@ class Intake:
         first = await stream.read()
         if first is None:
             return
+        stream.patience.idle()
         deal = known_deal(decode(node_pb2.PutHeader, first).deal)
         account = await self._accounts.open(caller.node_id, deal)
         session = _Session(self, account, stream)
@@ -152,6 +153,8 @@ class _Session:
             )
             for data, commit in shards
         )
+        if len(shards) == 1 and not records:
+            return (await next(puts),)
         if not records:
             return await asyncio.gather(*puts)
         kept, stored = await asyncio.gather(self._pointers.keep(records), asyncio.gather(*puts))

@@ -17,7 +17,7 @@ from dsn.wire.convert import sized
 
 MOST_RECORDS = 128
 """In one request: half a message at 4 KiB each."""
-_CACHED = 10_000
+_CACHED = 4_096
 STALE = "stale_record"
 """A newer record is here already."""
 

@@ -9,7 +9,16 @@ import pytest
 
 from dsn.errors import TooMany
 from dsn.ids import NodeId
-from dsn.rpc.limits import HOUR_S, Admission, LeafBudget, Limits, Patience, check_count, subnet
+from dsn.rpc.limits import (
+    HOUR_S,
+    Admission,
+    LeafBudget,
+    Limits,
+    Patience,
+    Places,
+    check_count,
+    subnet,
+)
 from dsn.wire.status import RetryLater
 
 ANN, BOB = NodeId(b"a" * 32), NodeId(b"b" * 32)
@@ -85,6 +94,39 @@ async def test_a_call_that_this_side_works_on_does_not_give_way() -> None:
         calls.begin(ANN, here).work()
         with pytest.raises(RetryLater):
             calls.begin(BOB, here)
+
+
+async def test_places_go_from_the_silent_to_the_new() -> None:
+    limits = Limits(shed_after_s=0.0)
+    places = Places(1, "uploads", limits)
+    with Unending() as deadline, Unending() as other:
+        first, second = Patience(limits, deadline), Patience(limits, other)
+        with places.take(first), places.take(second):
+            assert isinstance(first.spent(), RetryLater)
+            assert "1 uploads under way, 1 at most" in first.spent().message
+        with places.take(second):
+            pass
+        assert second.spent().detail_code == "too_slow"
+
+
+async def test_a_stopping_node_ends_only_those_who_wait_for_nothing() -> None:
+    here = connection("10.0.0.1", 1)
+    with Calls(Limits(shed_after_s=0.0)) as calls:
+        resting, sending, working = (calls.begin(ANN, here) for _ in range(3))
+        resting.idle()
+        sending.transfer(10)
+        working.work()
+        calls.admission.end_resting()
+        codes = [each.spent().detail_code for each in (resting, sending, working)]
+    assert codes == ["stopping", "too_slow", "timed_out"]
+
+
+async def test_one_who_just_did_something_may_still_be_owed_an_answer() -> None:
+    with Calls(Limits(shed_after_s=60.0)) as calls:
+        resting = calls.begin(ANN, connection("10.0.0.1", 1))
+        resting.idle()
+        calls.admission.end_resting()
+        assert resting.spent().detail_code == "too_slow"
 
 
 async def test_connections_of_an_address_are_bounded_and_end_with_their_calls() -> None:
