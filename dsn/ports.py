@@ -206,6 +206,14 @@ class ShardStore(Protocol):
         """Hashes over groups of 64 leaves, concatenated (32 bytes each); raises as ``read``."""
         ...
 
+    async def sample(self, commit: Commit, numbers: Sequence[int]) -> tuple[bytes, list[bytes]]:
+        """``groups``, and the bytes of the 64-leaf groups ``numbers``, at the cost of one read.
+
+        Raises:
+            As ``read``.
+        """
+        ...
+
     async def revise(
         self,
         client: NodeId,

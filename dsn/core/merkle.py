@@ -138,32 +138,59 @@ def _sides(index: int, leaves: int) -> list[bool]:
     return sides
 
 
-def _path(level: Sequence[bytes], index: int) -> list[bytes]:
-    path = []
+def _levels(level: Sequence[bytes]) -> list[Sequence[bytes]]:
+    """``level`` and all levels above it but the root."""
+    levels = []
     while len(level) > 1:
+        levels.append(level)
+        level = _parents(level)
+    return levels
+
+
+def _siblings(levels: Sequence[Sequence[bytes]], index: int) -> list[bytes]:
+    path = []
+    for level in levels:
         if index ^ 1 < len(level):
             path.append(level[index ^ 1])
-        level, index = _parents(level), index // 2
+        index //= 2
     return path
 
 
-def build_path(groups: bytes, leaves: int, index: int, group_leaves: bytes) -> list[bytes]:
-    """The siblings of leaf ``index``, bottom up.
+class KeptTree:
+    """What a holder keeps of a shard's tree, ready to give paths."""
 
-    Args:
-        groups: The shard's kept hashes, one for every 64 leaves.
-        leaves: The shard's leaf count.
-        index: The leaf, in ``[0, leaves)``.
-        group_leaves: The leaf hashes of the one group that ``index`` falls in, freshly
-            made from 64 KiB of the shard.
-    """
-    assert 0 <= index < leaves
-    assert len(groups) == HASH_BYTES * -(-leaves // GROUP_LEAVES)
-    group = index // GROUP_LEAVES
-    inside = min(GROUP_LEAVES, leaves - group * GROUP_LEAVES)
-    assert len(group_leaves) == HASH_BYTES * inside
-    below = _path(_split(group_leaves), index % GROUP_LEAVES)
-    return below + _path(_split(groups), group)
+    __slots__ = ("_levels", "_leaves")
+
+    def __init__(self, groups: bytes, leaves: int) -> None:
+        """Rebuild the upper tree.
+
+        Args:
+            groups: The shard's kept hashes, one for every 64 leaves.
+            leaves: The shard's leaf count.
+        """
+        assert len(groups) == HASH_BYTES * -(-leaves // GROUP_LEAVES) > 0
+        self._levels, self._leaves = _levels(_split(groups)), leaves
+
+    def path(self, index: int, group_leaves: bytes) -> list[bytes]:
+        """The siblings of leaf ``index``, bottom up.
+
+        Args:
+            index: The leaf, in ``[0, leaves)``.
+            group_leaves: The leaf hashes of the one group that ``index`` falls in, freshly
+                made from 64 KiB of the shard.
+        """
+        assert 0 <= index < self._leaves
+        group = index // GROUP_LEAVES
+        assert len(group_leaves) == HASH_BYTES * min(
+            GROUP_LEAVES, self._leaves - group * GROUP_LEAVES
+        )
+        below = _siblings(_levels(_split(group_leaves)), index % GROUP_LEAVES)
+        return below + _siblings(self._levels, group)
+
+
+def build_path(groups: bytes, leaves: int, index: int, group_leaves: bytes) -> list[bytes]:
+    """The siblings of one leaf; see ``KeptTree``, which gives many."""
+    return KeptTree(groups, leaves).path(index, group_leaves)
 
 
 def verify_path(root: bytes, index: int, leaves: int, leaf: bytes, path: Sequence[bytes]) -> None:

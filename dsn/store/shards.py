@@ -32,12 +32,20 @@ from dsn.store.log import SEGMENT_BYTES, Log
 from dsn.store.recovery import recover
 from dsn.store.state import Draft, Place, Row, kept_bytes
 from dsn.store.volume import Volume, open_volume
-from dsn.units import FRAME_BYTES, GIB, SMALL_SHARD_BYTES, format_size
+from dsn.units import (
+    FRAME_BYTES,
+    GIB,
+    GROUP_LEAVES,
+    LEAF_BYTES,
+    SMALL_SHARD_BYTES,
+    format_size,
+)
 
 T = TypeVar("T")
 _THREADS = 8
 """Disk operations at once; more make a disk slower, not faster."""
 _EXPIRE_AT_ONCE = 4_096
+_GROUP_BYTES = GROUP_LEAVES * LEAF_BYTES
 
 
 @asynccontextmanager
@@ -218,33 +226,41 @@ class DiskStore:
 
     async def read(self, commit: Commit, start: int, end: int) -> bytes:
         """See ``ShardStore``."""
-
-        def part(row: Row) -> bytes:
-            if not 0 <= start < end <= row.length or end - start > FRAME_BYTES:
-                raise UsageError(
-                    f"range {start}-{end} of a shard of {format_size(row.length)}",
-                    code="bad_range",
-                )
-            if row.large:
-                return read_range(self._volume.file(commit), start, end, self._volume.direct)
-            return self._small(row)[start:end]
-
-        return await self._read(commit, part)
+        return await self._read(commit, lambda row: self._part(row, start, end))
 
     async def groups(self, commit: Commit) -> bytes:
         """See ``ShardStore``."""
+        return await self._read(commit, self._kept)
 
-        def kept(row: Row) -> bytes:
-            if not row.large:
-                return ShardHasher.over(self._small(row)).groups()
-            end = row.length + kept_bytes(row.length)
-            path, flag = self._volume.file(commit), self._volume.direct
-            return b"".join(
-                read_range(path, at, min(at + FRAME_BYTES, end), flag)
-                for at in range(row.length, end, FRAME_BYTES)
+    async def sample(self, commit: Commit, numbers: Sequence[int]) -> tuple[bytes, list[bytes]]:
+        """See ``ShardStore``."""
+
+        def read(row: Row) -> tuple[bytes, list[bytes]]:
+            starts = [number * _GROUP_BYTES for number in numbers]
+            parts = [self._part(row, at, min(at + _GROUP_BYTES, row.length)) for at in starts]
+            return self._kept(row), parts
+
+        return await self._read(commit, read)
+
+    def _part(self, row: Row, start: int, end: int) -> bytes:
+        if not 0 <= start < end <= row.length or end - start > FRAME_BYTES:
+            raise UsageError(
+                f"range {start}-{end} of a shard of {format_size(row.length)}",
+                code="bad_range",
             )
+        if row.large:
+            return read_range(self._volume.file(row.commit), start, end, self._volume.direct)
+        return self._small(row)[start:end]
 
-        return await self._read(commit, kept)
+    def _kept(self, row: Row) -> bytes:
+        if not row.large:
+            return ShardHasher.over(self._small(row)).groups()
+        end = row.length + kept_bytes(row.length)
+        path, flag = self._volume.file(row.commit), self._volume.direct
+        return b"".join(
+            read_range(path, at, min(at + FRAME_BYTES, end), flag)
+            for at in range(row.length, end, FRAME_BYTES)
+        )
 
     async def revise(
         self,

@@ -16,6 +16,7 @@ from dsn.errors import (
     DsnError,
     InvalidSignature,
     MalformedMessage,
+    NoSpace,
     NotFound,
     TooMany,
     UsageError,
@@ -65,9 +66,13 @@ async def refused(stream: ByteStream, *messages: bytes) -> DsnError:
     return error.value
 
 
-async def converse(stream: ByteStream, *messages: bytes) -> list[bytes]:
+async def write_all(stream: ByteStream, *messages: bytes) -> None:
     for message in messages:
         await stream.write(message)
+
+
+async def converse(stream: ByteStream, *messages: bytes) -> list[bytes]:
+    await write_all(stream, *messages)
     await stream.done_writing()
     return [message async for message in frames_of(stream)]
 
@@ -221,9 +226,10 @@ async def test_an_empty_stream_is_no_error(client: Client) -> None:
 
 
 async def test_a_deal_that_is_not_open_here(client: Client) -> None:
-    header = node_pb2.PutHeader(deal=b"d" * 32, length=MIB)
-    error = await refused(client.peer.put_shards(), header.SerializeToString())
-    assert error.detail_code == "unknown_deal"
+    header = node_pb2.PutHeader(deal=b"d" * 32, length=MIB).SerializeToString()
+    for before in ([], shards(9)[0].messages()):
+        error = await refused(client.peer.put_shards(), *before, header)
+        assert error.detail_code == "unknown_deal"
 
 
 async def test_storing_again_gives_the_same_promise(client: Client) -> None:
@@ -241,6 +247,19 @@ async def test_pending_bytes_are_bounded_until_a_revision(tmp_path: Path) -> Non
         assert error.value.detail_code == "pending_limit"
         await client.revise(client.request(BASE, group[:2], group[:2]))
         await client.put(group[2])
+
+
+async def test_receipts_before_a_refusal_can_still_be_read(tmp_path: Path) -> None:
+    """A sender that is refused in the middle of writing loses none of them."""
+    async with running(tmp_path, capacity=12 * MIB) as world:
+        client = world.client()
+        first, second = shards(5_000, 60 * MIB)
+        stream = client.peer.put_shards()
+        with pytest.raises(NoSpace):
+            await write_all(stream, *first.messages(), *second.messages())
+        assert [each.commit for each in await client.receipts(stream)] == [first.commit]
+        with pytest.raises(NoSpace):
+            await stream.read()
 
 
 async def test_a_full_node_says_so(tmp_path: Path) -> None:

@@ -90,7 +90,9 @@ async def test_the_log_is_structured_and_holds_no_secret(tmp_path: Path) -> None
 async def test_a_second_process_on_the_same_home_is_refused(home: Home) -> None:
     async with running_process(home) as node:
         second = await asyncio.to_thread(call, home, "--json", "provider", "run")
-        assert json.loads(second.stdout)["error"]["code"] == "home_in_use"
+        error = json.loads(second.stdout)["error"]
+        assert error["code"] == "home_in_use"
+        assert error["message"].startswith(f"the home {home.path} ")
         assert second.returncode == 2
         async with node.client() as client:
             await client.peer.get_terms()

@@ -71,7 +71,8 @@ async def slow(node: Contact, network: NetworkId, stack: AsyncExitStack) -> None
     header = node_pb2.PutHeader(deal=NO_DEAL, length=8 * MIB).SerializeToString()
     with suppress(DsnError):
         await stream.write(header)
-        await stream.write(bytes(MIB))
+        for _ in range(3):
+            await stream.write(bytes(MIB))
 
 
 KINDS: tuple[Attack, ...] = (random_bytes, half_open, oversized, slow)

@@ -27,7 +27,6 @@ from dsn.wire.convert import answer_to_wire, challenge_from_wire
 MAX_REPLY_BYTES = MIB
 _COMMITS_A_LEAF = 64
 """Looking so many shards up costs about what opening a leaf does."""
-_GROUP_BYTES = GROUP_LEAVES * LEAF_BYTES
 _Outcome = node_pb2.ChallengeReply
 
 
@@ -85,52 +84,55 @@ class Challenges:
 
 
 class _Opener:
-    """Openings for one challenge; each 64-leaf group is read once."""
+    """Openings for one challenge; each shard is read once, each 64-leaf group hashed once."""
 
     def __init__(self, store: ShardStore, shards: dict[Commit, StoredShard]) -> None:
         self._store, self._shards = store, shards
-        self._hashes: dict[Commit, bytes] = {}
+        self._trees: dict[Commit, merkle.KeptTree] = {}
         self._groups: dict[tuple[Commit, int], tuple[bytes, bytes]] = {}
 
     async def open_all(self, drawn: list[Located]) -> tuple[list[bytes], list[Commit]]:
         """Every opening in draw order, and the shards that cannot be opened any more."""
-        openings: list[bytes] = []
+        wanted: dict[Commit, set[int]] = {}
+        for at in drawn:
+            wanted.setdefault(Commit(at.key), set()).add(at.offset // GROUP_LEAVES)
         lost: dict[Commit, None] = {}
+        for commit, numbers in wanted.items():
+            try:
+                await self._read(commit, sorted(numbers))
+            except (ShardCorrupt, NotFound):
+                lost[commit] = None
+        openings: list[bytes] = []
         for at in drawn:
             commit = Commit(at.key)
             try:
-                openings.append(build_opening(await self._leaf(commit, at.offset), at.steps))
-            except (ShardCorrupt, InvalidProof, NotFound):
+                if commit not in lost:
+                    openings.append(build_opening(self._leaf(commit, at.offset), at.steps))
+            except InvalidProof:
                 lost[commit] = None
         return openings, list(lost)
 
-    async def _leaf(self, commit: Commit, index: int) -> ShardLeaf:
+    async def _read(self, commit: Commit, numbers: list[int]) -> None:
+        kept, parts = await self._store.sample(commit, numbers)
+        self._trees[commit] = merkle.KeptTree(kept, self._shards[commit].leaf_count)
+        for number, part in zip(numbers, parts, strict=True):
+            self._groups[commit, number] = (part, leafhash.leaves(part))
+
+    def _leaf(self, commit: Commit, index: int) -> ShardLeaf:
         """One leaf with its path, checked as a verifier will.
 
         Raises:
             InvalidProof: Its group is not what it was: the disk rotted.
         """
         shard = self._shards[commit]
-        data, hashes = await self._group(shard, index // GROUP_LEAVES)
+        data, hashes = self._groups[commit, index // GROUP_LEAVES]
         at = index % GROUP_LEAVES
-        path = merkle.build_path(self._hashes[commit], shard.leaf_count, index, hashes)
+        path = self._trees[commit].path(index, hashes)
         leaf_hash = hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES]
         merkle.verify_path(shard.root, index, shard.leaf_count, leaf_hash, path)
         return ShardLeaf(
             shard.root, shard.length, data[at * LEAF_BYTES : (at + 1) * LEAF_BYTES], path
         )
-
-    async def _group(self, shard: StoredShard, group: int) -> tuple[bytes, bytes]:
-        """The bytes of 64 leaves and the leaves' hashes."""
-        commit = shard.commit
-        if commit not in self._hashes:
-            self._hashes[commit] = await self._store.groups(commit)
-        if (commit, group) not in self._groups:
-            start = group * _GROUP_BYTES
-            end = min(start + _GROUP_BYTES, shard.length)
-            data = await self._store.read(commit, start, end)
-            self._groups[commit, group] = (data, leafhash.leaves(data))
-        return self._groups[commit, group]
 
 
 def _reply(

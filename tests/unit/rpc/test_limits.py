@@ -150,6 +150,13 @@ async def test_connections_of_a_subnet_are_bounded() -> None:
         calls.begin(ANN, connection("10.0.1.9", 1))
 
 
+async def test_a_subnet_gets_its_connections_back() -> None:
+    calls = Calls(Limits(connections_a_subnet=1))
+    for last in range(5):
+        with calls:
+            calls.begin(ANN, connection(f"10.0.0.{last}", 1))
+
+
 async def test_a_loopback_network_does_not_count_addresses() -> None:
     with Calls(Limits(address_limits=False, connections_an_address=1)) as calls:
         for port in range(20):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from dsn.ids import Commit
-from dsn.store.changes import Change, Claim, RecordPut, Revised, SmallStored
+from dsn.store.changes import Change, Claim, ClaimsSet, RecordPut, Revised, SmallStored
+from dsn.store.database import Database
 from dsn.store.index import Index, open_index
-from dsn.store.state import Place, Position, touched
+from dsn.store.state import Place, Position, Rows, touched
 
 VOLUME = b"v" * 32
 
@@ -87,6 +91,41 @@ async def test_what_was_not_written_is_not_claimed_to_be(path: Path) -> None:
     assert (await again.rows([commit_of(2)])) == {commit_of(2): None}
     assert again.totals.shards == 1
     await again.close()
+
+
+class SlowDatabase:
+    """A database whose answers to lookups arrive late."""
+
+    def __init__(self, database: Database) -> None:
+        self.database, self.asked, self.answer = database, asyncio.Event(), asyncio.Event()
+
+    async def rows(self, commits: Sequence[Commit]) -> Rows:
+        rows = await self.database.rows(commits)
+        self.asked.set()
+        await self.answer.wait()
+        return rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.database, name)
+
+
+async def test_a_late_answer_does_not_outlive_what_happened_meanwhile(path: Path) -> None:
+    commit = commit_of(1)
+    index = await open_index(path, VOLUME)
+    await apply(index, stored(1), *map(stored, range(10, 10_000)))  # more than is remembered
+    await index.flush()
+    await index.rows([commit_of(n) for n in range(10, 6_000)])
+    slow = SlowDatabase(index._database)
+    index._database = cast(Database, slow)
+    late = asyncio.create_task(index.rows([commit]))
+    await slow.asked.wait()
+    index._database = slow.database
+    await apply(index, ClaimsSet((commit,), ()))
+    await index.flush()
+    slow.answer.set()
+    assert await late == {commit: None}
+    assert await index.rows([commit]) == {commit: None}
+    await index.close()
 
 
 async def test_a_full_disk_forgets_nothing(path: Path) -> None:
