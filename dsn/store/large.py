@@ -18,7 +18,7 @@ from dsn.store.rules import Arrival
 from dsn.units import FRAME_BYTES
 
 T = TypeVar("T")
-_FRAMES_A_TURN = 4
+_FRAMES_A_TURN = 2
 """Frames that one turn of a disk thread takes: changing threads costs more than hashing one."""
 Settle = Callable[[Arrival, Path], Awaitable[StoredShard]]
 """Take over a durable file and store the shard that it holds."""
@@ -100,6 +100,7 @@ class LargeWriter:
         if not self._open:
             return
         self._open = False
+        self._gathered.clear()
         self._release()
         if self._busy is None:
             self._discard()
