@@ -85,10 +85,9 @@ def measure_scheme(
                 mine = [run for run in repeated if run["op"] == op][1:]
                 runs.append(medians(mine))
             path.unlink()
+        files = {**job, "op": "small", "count": small, "size": 0, "turn": 0}
         for at_once in (1, 8) if small else ():
-            runs.append(
-                measure({**job, "op": "small", "count": small, "at_once": at_once, "size": 0, "turn": 0}, pids)
-            )
+            runs.append(measure({**files, "at_once": at_once}, pids))
         return runs
     finally:
         run_dsn("devnet", "down", "--dir", str(network))

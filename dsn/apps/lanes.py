@@ -22,8 +22,8 @@ CLOSE_S = 2.0
 BATCH_SHARDS = 64
 BATCH_BYTES = 960 * KIB
 """Small shards in one message, with room for their commits and pointers."""
-BATCHES_UNDER_WAY = 2
-"""A small shard waits for company while this many messages have no receipts."""
+BATCHES_UNDER_WAY = 1
+"""A small shard waits for company while this many messages have no receipts yet."""
 
 ReceiptFuture = asyncio.Future[Receipt]
 

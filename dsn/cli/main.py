@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         One of the exit codes of ``EPILOG``, or 70 for an internal error and 141 when
         standard output was closed early.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import; our errors say it better
     args = list(sys.argv[1:] if argv is None else argv)
     session = Session(json="--json" in args)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -17,28 +18,27 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dsn.core.merkle import ShardHasher
-from dsn.errors import DataLost, MalformedMessage, ShardCorrupt, UsageError
+from dsn.errors import DataLost, MalformedMessage
 from dsn.ids import Commit, DealId, NodeId
 from dsn.ports import Damage, Entropy, ShardWriter, Space, StoredShard
 from dsn.store import rules
-from dsn.store.changes import RecordPut, Revised, SmallStored, decode
+from dsn.store.changes import RecordPut, Revised
 from dsn.store.committer import Committer, OnDisk
 from dsn.store.compaction import compact_segment, worth_compacting
 from dsn.store.database import discard_database
-from dsn.store.direct import DirectWriter, read_range
+from dsn.store.direct import DirectWriter
 from dsn.store.index import Index
 from dsn.store.large import LargeWriter, mismatch
 from dsn.store.log import SEGMENT_BYTES, Log
+from dsn.store.reader import Reader
 from dsn.store.recovery import recover
-from dsn.store.state import Draft, Place, Row, kept_bytes
+from dsn.store.state import Draft, kept_bytes
 from dsn.store.volume import Volume, open_volume
 from dsn.units import (
-    FRAME_BYTES,
     GIB,
     GROUP_LEAVES,
     LEAF_BYTES,
     SMALL_SHARD_BYTES,
-    format_size,
 )
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ async def open_store(
     disk = ThreadPoolExecutor(_THREADS, "dsn-disk")
     try:
         log = Log(volume.log, volume.key, segment_bytes=segment_bytes)
-        index, orphans = await recover(volume, log, _on_disk(disk))
+        index, orphans = await _recovered(volume, log, _on_disk(disk))
         if keep_free_bytes is None:
             keep_free_bytes = min(GIB, _disk_bytes(root)[0] // 20)
         store = DiskStore(volume, log, index, disk, orphans, capacity_bytes, keep_free_bytes)
@@ -91,6 +91,17 @@ async def open_store(
     finally:
         disk.shutdown()
         volume.lock.release()
+
+
+async def _recovered(volume: Volume, log: Log, on_disk: OnDisk) -> tuple[Index, int]:
+    try:
+        return await recover(volume, log, on_disk)
+    except (OSError, sqlite3.Error) as error:
+        raise DataLost(
+            f"the volume {volume.root} cannot be read: {error}",
+            hint="check that its disk works and is not full, then restart",
+            code="disk_failed",
+        ) from error
 
 
 class DiskStore:
@@ -113,6 +124,7 @@ class DiskStore:
         self._committer = Committer(
             log, index, self._on_disk, lambda: self.space().free, volume.file
         )
+        self._reader = Reader(volume, log, index, self._committer, self._on_disk)
         self._receiving: Counter[NodeId] = Counter()
         self._reserved = 0
         self._names = itertools.count()
@@ -226,41 +238,15 @@ class DiskStore:
 
     async def read(self, commit: Commit, start: int, end: int) -> bytes:
         """See ``ShardStore``."""
-        return await self._read(commit, lambda row: self._part(row, start, end))
+        return await self._reader.part(commit, start, end)
 
     async def groups(self, commit: Commit) -> bytes:
         """See ``ShardStore``."""
-        return await self._read(commit, self._kept)
+        return await self._reader.groups(commit)
 
     async def sample(self, commit: Commit, numbers: Sequence[int]) -> tuple[bytes, list[bytes]]:
         """See ``ShardStore``."""
-
-        def read(row: Row) -> tuple[bytes, list[bytes]]:
-            starts = [number * _GROUP_BYTES for number in numbers]
-            parts = [self._part(row, at, min(at + _GROUP_BYTES, row.length)) for at in starts]
-            return self._kept(row), parts
-
-        return await self._read(commit, read)
-
-    def _part(self, row: Row, start: int, end: int) -> bytes:
-        if not 0 <= start < end <= row.length or end - start > FRAME_BYTES:
-            raise UsageError(
-                f"range {start}-{end} of a shard of {format_size(row.length)}",
-                code="bad_range",
-            )
-        if row.large:
-            return read_range(self._volume.file(row.commit), start, end, self._volume.direct)
-        return self._small(row)[start:end]
-
-    def _kept(self, row: Row) -> bytes:
-        if not row.large:
-            return ShardHasher.over(self._small(row)).groups()
-        end = row.length + kept_bytes(row.length)
-        path, flag = self._volume.file(row.commit), self._volume.direct
-        return b"".join(
-            read_range(path, at, min(at + FRAME_BYTES, end), flag)
-            for at in range(row.length, end, FRAME_BYTES)
-        )
+        return await self._reader.sample(commit, numbers)
 
     async def revise(
         self,
@@ -278,7 +264,7 @@ class DiskStore:
 
     async def revision(self, client: NodeId, deal: DealId) -> bytes | None:
         """See ``ShardStore``."""
-        change = await self._record(client + deal)
+        change = await self._reader.record(client + deal)
         assert not isinstance(change, RecordPut)
         return change.revision if change else None
 
@@ -297,7 +283,7 @@ class DiskStore:
     async def get_record(self, key: bytes) -> bytes | None:
         """See ``ShardStore``."""
         try:
-            change = await self._record(key)
+            change = await self._reader.record(key)
         except DataLost:
             return None
         assert not isinstance(change, Revised)
@@ -335,45 +321,6 @@ class DiskStore:
             commits=(arrival.commit,),
             move=(path, self._volume.file(arrival.commit)),
         )
-
-    async def _read(self, commit: Commit, read: Callable[[Row], T]) -> T:
-        """``read`` the shard where it stands; compaction may have to be followed."""
-        seen: Row | None = None
-        while True:
-            row = (await self._index.rows((commit,)))[commit]
-            if row is None:
-                raise rules.unknown_shard(commit)
-            if row.lost or (seen and row.place == seen.place):
-                await self._committer.propose(rules.lose(commit, row.place), commits=(commit,))
-                raise ShardCorrupt(f"shard {commit.hex()[:10]} is lost here", code="shard_lost")
-            try:
-                return await self._on_disk(read, row)
-            except (FileNotFoundError, ShardCorrupt) as error:
-                if isinstance(error, ShardCorrupt) and error.detail_code == "disk_error":
-                    raise
-                seen = row
-
-    def _small(self, row: Row) -> bytes:
-        change = decode(self._log.read(row.place))
-        assert isinstance(change, SmallStored)
-        return change.data
-
-    async def _record(self, key: bytes) -> RecordPut | Revised | None:
-        """What stands under ``key``; compaction may have to be followed."""
-        seen: Place | None = None
-        while place := (await self._index.records((key,)))[key]:
-            try:
-                change = decode(await self._on_disk(self._log.read, place))
-            except (FileNotFoundError, ShardCorrupt) as error:
-                if place == seen:
-                    raise DataLost(
-                        f"what stood under {key.hex()[:10]} is lost here", code="record_lost"
-                    ) from error
-                seen = place
-                continue
-            assert isinstance(change, RecordPut | Revised)
-            return change
-        return None
 
 
 def _on_disk(disk: Executor) -> OnDisk:

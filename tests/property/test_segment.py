@@ -73,7 +73,10 @@ def decode(
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from(SCHEMES), SIZES, st.integers(0, 2**32), st.booleans(),
+    st.sampled_from(SCHEMES),
+    SIZES,
+    st.integers(0, 2**32),
+    st.booleans(),
     st.sampled_from([SYMBOL_BYTES, FRAME_BYTES]),
 )
 def test_any_required_shards_give_the_segment_back(

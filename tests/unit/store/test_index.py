@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -40,57 +41,48 @@ async def apply(index: Index, *changes: Change) -> None:
     index.commit(draft, Position(1, offset))
 
 
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Index]:
+    index = await open_index(path, VOLUME)
+    try:
+        yield index
+    finally:
+        await index.close()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "index.db"
 
 
 async def test_rows_and_records_are_seen_before_and_after_they_are_written(path: Path) -> None:
-    index = await open_index(path, VOLUME)
-    await apply(index, *map(stored, range(5_000)), RecordPut(b"k" * 32, b""))
-    for _ in range(2):
-        rows = await index.rows([commit_of(n) for n in (0, 4_999, 5_000)])
-        assert [row and row.length for row in rows.values()] == [100, 100, None]
-        assert (await index.records([b"k" * 32, b"l" * 32])) == {
-            b"k" * 32: Place(1, 50_000, 10),
-            b"l" * 32: None,
-        }
-        await index.flush()
-        assert index.unwritten == 0
-    await index.close()
-    again = await open_index(path, VOLUME)
-    assert (again.applied, again.totals, again.segments, again.pending) == (
-        index.applied,
-        index.totals,
-        index.segments,
-        index.pending,
-    )
-    assert (await again.rows([commit_of(7)]))[commit_of(7)] == (
-        await _row_without_flush(path.with_name("other.db"), 7)
-    )
-    await again.close()
-
-
-async def _row_without_flush(path: Path, number: int) -> object:
-    index = await open_index(path, VOLUME)
-    await apply(index, *map(stored, range(number + 1)))
-    row = (await index.rows([commit_of(number)]))[commit_of(number)]
-    await index.close()
-    return row
+    commit = commit_of(7)
+    async with opened(path) as index:
+        await apply(index, *map(stored, range(5_000)), RecordPut(b"k" * 32, b""))
+        before = await index.rows([commit])
+        for _ in range(2):
+            rows = await index.rows([commit_of(n) for n in (0, 4_999, 5_000)])
+            assert [row and row.length for row in rows.values()] == [100, 100, None]
+            records = await index.records([b"k" * 32, b"l" * 32])
+            assert records == {b"k" * 32: Place(1, 50_000, 10), b"l" * 32: None}
+            await index.flush()
+            assert index.unwritten == 0
+    async with opened(path) as again:
+        assert await again.rows([commit]) == before
+        assert (again.applied, again.totals) == (index.applied, index.totals)
+        assert (again.segments, again.pending) == (index.segments, index.pending)
 
 
 async def test_what_was_not_written_is_not_claimed_to_be(path: Path) -> None:
-    index = await open_index(path, VOLUME)
-    await apply(index, stored(1))
-    await index.flush()
-    flushed = index.applied
-    await apply(index, stored(2))
-    await index.close()
-    again = await open_index(path, VOLUME)
-    assert again.applied == flushed
-    assert (await again.rows([commit_of(2)])) == {commit_of(2): None}
-    assert again.totals.shards == 1
-    await again.close()
+    async with opened(path) as index:
+        await apply(index, stored(1))
+        await index.flush()
+        flushed = index.applied
+        await apply(index, stored(2))
+    async with opened(path) as again:
+        assert again.applied == flushed
+        assert await again.rows([commit_of(2)]) == {commit_of(2): None}
+        assert again.totals.shards == 1
 
 
 class SlowDatabase:
@@ -105,59 +97,54 @@ class SlowDatabase:
         await self.answer.wait()
         return rows
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.database, name)
-
 
 async def test_a_late_answer_does_not_outlive_what_happened_meanwhile(path: Path) -> None:
     commit = commit_of(1)
-    index = await open_index(path, VOLUME)
-    await apply(index, stored(1), *map(stored, range(10, 10_000)))  # more than is remembered
-    await index.flush()
-    await index.rows([commit_of(n) for n in range(10, 6_000)])
-    slow = SlowDatabase(index._database)
-    index._database = cast(Database, slow)
-    late = asyncio.create_task(index.rows([commit]))
-    await slow.asked.wait()
-    index._database = slow.database
-    await apply(index, ClaimsSet((commit,), ()))
-    await index.flush()
-    slow.answer.set()
-    assert await late == {commit: None}
-    assert await index.rows([commit]) == {commit: None}
-    await index.close()
+    async with opened(path) as index:
+        await apply(index, stored(1), *map(stored, range(10, 10_000)))  # more than is remembered
+        await index.flush()
+        await index.rows([commit_of(n) for n in range(10, 6_000)])
+        database = index._database
+        slow = SlowDatabase(database)
+        index._database = cast(Database, slow)
+        late = asyncio.create_task(index.rows([commit]))
+        await slow.asked.wait()
+        index._database = database
+        await apply(index, ClaimsSet((commit,), ()))
+        await index.flush()
+        slow.answer.set()
+        assert await late == {commit: None}
+        assert await index.rows([commit]) == {commit: None}
 
 
 async def test_a_full_disk_forgets_nothing(path: Path) -> None:
-    index = await open_index(path, VOLUME)
-    await apply(index, stored(0))
-    await index.flush()
-    writer = index._database._writer
-    [(pages,)] = await writer.execute_fetchall("PRAGMA page_count")
-    await writer.execute_fetchall(f"PRAGMA max_page_count = {pages}")
-    await apply(index, *(stored(n, client=n) for n in range(1, 2_000)))
-    with pytest.raises(sqlite3.OperationalError):
+    five = (5).to_bytes(32, "big")
+    async with opened(path) as index:
+        await apply(index, stored(0))
         await index.flush()
-    deal = Revised((5).to_bytes(32, "big"), b"d" * 32, (commit_of(5),), (), b"")
-    await apply(index, deal, stored(3_000, client=7_000))
-    with pytest.raises(sqlite3.OperationalError):
+        writer = index._database._writer
+        [(pages,)] = await writer.execute_fetchall("PRAGMA page_count")
+        await writer.execute_fetchall(f"PRAGMA max_page_count = {pages}")
+        await apply(index, *(stored(n, client=n) for n in range(1, 2_000)))
+        with pytest.raises(sqlite3.OperationalError):
+            await index.flush()
+        deal = Revised(five, b"d" * 32, (commit_of(5),), (), b"")
+        await apply(index, deal, stored(3_000, client=7_000))
+        with pytest.raises(sqlite3.OperationalError):
+            await index.flush()
+        assert (await index.rows([commit_of(5)]))[commit_of(5)].claims[0].deal == b"d" * 32
+        await writer.execute_fetchall("PRAGMA max_page_count = 1000000")
         await index.flush()
-    assert (await index.rows([commit_of(5)]))[commit_of(5)].claims[0].deal == b"d" * 32
-    await writer.execute_fetchall("PRAGMA max_page_count = 1000000")
-    await index.flush()
-    await index.close()
-    again = await open_index(path, VOLUME)
-    assert again.totals.shards == 2_001
-    assert await again.held((5).to_bytes(32, "big"), b"d" * 32, b"", 9) == [(commit_of(5), 1)]
-    rows = await again.rows([commit_of(n) for n in range(2_000)])
-    assert all(
-        row.claims[0].client == number.to_bytes(32, "big")
-        for number, row in enumerate(rows.values())
-    )
-    await again.close()
+    async with opened(path) as again:
+        assert again.totals.shards == 2_001
+        assert await again.held(five, b"d" * 32, b"", 9) == [(commit_of(5), 1)]
+        rows = await again.rows([commit_of(n) for n in range(2_000)])
+        clients = [row.claims[0].client for row in rows.values()]
+        assert clients == [number.to_bytes(32, "big") for number in range(2_000)]
 
 
 async def test_another_volumes_index_is_refused(path: Path) -> None:
-    await (await open_index(path, VOLUME)).close()
+    async with opened(path):
+        pass
     with pytest.raises(ValueError, match="another volume"):
         await open_index(path, b"w" * 32)
