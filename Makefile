@@ -61,12 +61,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
-	$(PIP) install -e '.[fast]'
+	$(PIP) install -e '.'
 	@touch $@
 
 # merkletools wants pysha3, so its stand-in comes first.
 $(VENV)/.installed-test: $(SOURCES) $(SHIM) | $(VENV)/bin/python
 	$(PIP) install ./deploy/pysha3-shim
-	$(PIP) install -e '.[fast,second-opinion,test]'
+	$(PIP) install -e '.[second-opinion,test]'
 	$(PIP) check
 	@touch $@ $(VENV)/.installed

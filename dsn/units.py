@@ -38,4 +38,5 @@ def format_size(size_bytes: int) -> str:
         if value < 1024 or unit == "PiB":
             break
         value /= 1024
-    return f"{size_bytes} B" if unit == "B" else f"{value:.3g} {unit}"
+    digits = f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
+    return f"{size_bytes} B" if unit == "B" else f"{digits} {unit}"
