@@ -311,7 +311,7 @@ async def test_everything_is_there_after_down_and_up(net: Net) -> None:
 def test_a_full_node_is_left_out_and_said_so(tmp_path: Path) -> None:
     folder = tmp_path / "net"
     try:
-        dsn("devnet", "up", "--dir", folder, "--nodes", "4", "--capacity", "150MB").check()
+        dsn("devnet", "up", "--dir", folder, "--nodes", "4", "--capacity", "120MB").check()
         home = Path(described(folder)["client_home"])
         big = tmp_path / "big"
         big.write_bytes(os.urandom(64 * MIB))
