@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +18,6 @@ from dsn.store.rules import Arrival
 from dsn.units import FRAME_BYTES
 
 T = TypeVar("T")
-_FRAMES_A_TURN = 2
-"""Frames that one turn of a disk thread takes: changing threads costs more than hashing one."""
 Settle = Callable[[Arrival, Path], Awaitable[StoredShard]]
 """Take over a durable file and store the shard that it holds."""
 
@@ -52,7 +50,6 @@ class LargeWriter:
         self._client, self._length, self._keep_until_s = client, length, keep_until_s
         self._file, self._disk, self._settle, self._release = file, disk, settle, release
         self._hasher = ShardHasher()
-        self._gathered: list[bytes] = []
         self._announced = 0
         self._busy: Future[Any] | None = None
         self._open = True
@@ -67,10 +64,7 @@ class LargeWriter:
                 f"a frame of {len(frame)} bytes, {due} expected", code="bad_frame"
             )
         self._announced += due
-        self._gathered.append(frame)
-        if len(self._gathered) == _FRAMES_A_TURN or self._announced == self._length:
-            frames, self._gathered = self._gathered, []
-            await self._run(self._take, frames)
+        await self._run(self._take, frame)
 
     async def finish(self, commit: Commit) -> StoredShard:
         """See ``ShardWriter``."""
@@ -100,7 +94,6 @@ class LargeWriter:
         if not self._open:
             return
         self._open = False
-        self._gathered.clear()
         self._release()
         if self._busy is None:
             self._discard()
@@ -120,10 +113,9 @@ class LargeWriter:
             self.abort()
             raise
 
-    def _take(self, frames: Sequence[bytes]) -> None:
-        for frame in frames:
-            self._hasher.update(frame)
-            self._file.write(frame)
+    def _take(self, frame: bytes) -> None:
+        self._hasher.update(frame)
+        self._file.write(frame)
 
     def _close(self) -> None:
         self._file.write(self._hasher.groups())

@@ -160,6 +160,21 @@ async def test_a_crash_before_the_old_segment_went_doubles_nothing(tmp_path: Pat
     await check(volume, shards[::5], gone)
 
 
+async def test_a_loss_of_power_brings_nothing_back(tmp_path: Path) -> None:
+    """The index loses what SQLite had not synced, but never what only the old segment said."""
+    volume, after = tmp_path / "volume", tmp_path / "after"
+    async with disk_store(volume, segment_bytes=SEGMENT) as store:
+        shards = await fill(store, 10)
+    async with disk_store(volume, segment_bytes=SEGMENT) as store:
+        await store.revise(ALICE, DEAL, [], commits(shards), b"r")
+        filler = await fill(store, 40, seed=100)
+        await store.revise(ALICE, OTHER_DEAL, [], commits(filler), b"r")
+        assert await store.compact() > 0
+        assert "00000001.log" not in segments(volume)
+        shutil.copytree(volume, after, ignore=shutil.ignore_patterns("index.db-*"))
+    await check(after, [], shards + filler)
+
+
 async def test_a_damaged_segment_is_left_alone(tmp_path: Path) -> None:
     async with disk_store(tmp_path, segment_bytes=SEGMENT) as store:
         shards = await fill(store, 40)

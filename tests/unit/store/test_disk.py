@@ -136,6 +136,32 @@ async def test_nothing_is_acknowledged_before_it_is_durable(
         assert await store.stat(one.commit) is not None
 
 
+async def test_a_file_stays_open_while_a_thread_still_writes_to_it(
+    volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed earlier, its number could by then be another file's."""
+    entered, go_on = threading.Event(), threading.Event()
+    pwrite = os.pwrite
+
+    def slow(handle: int, *arguments: Any) -> int:
+        entered.set()
+        go_on.wait()
+        assert path_of(handle) == volume / "tmp" / "0"
+        return pwrite(handle, *arguments)
+
+    async with disk_store(volume) as store:
+        writer = await store.begin(ALICE, MIB, keep_until_s=SOON, pending_limit=PLENTY)
+        monkeypatch.setattr(os, "pwrite", slow)
+        writing = asyncio.create_task(writer.write(bytes(MIB)))
+        await asyncio.to_thread(entered.wait)
+        writing.cancel()
+        await asyncio.wait([writing])
+        assert (store.pending_bytes(ALICE), store.space().reserved) == (0, 0)
+        assert files(volume) == {"0"}
+        go_on.set()
+    assert files(volume) == set()
+
+
 async def test_many_small_changes_share_a_sync(volume: Path, disk: Disk) -> None:
     async with disk_store(volume) as store:
         await put(store, shard(10))
