@@ -130,6 +130,14 @@ class Puts:
             self._name(file, FileKind.FILE, began_s)
         return file
 
+    async def put_run(self, data: bytes) -> StoredFile:
+        """Store a part of the catalogue, on as many nodes as are left: it names what is safe."""
+        total = min(self.scheme.total, self.session.groups)
+        scheme = Scheme(min(self.scheme.required, total), total)
+        file = self._new_file("", BytesSource(data), self.new_key(), scheme=scheme)
+        await self.session.put(file)
+        return file
+
     async def put_listing(
         self,
         listing: Listing,
@@ -163,14 +171,16 @@ class Puts:
         *,
         mtime_us: int = 0,
         kind: FileKind = FileKind.FILE,
+        scheme: Scheme | None = None,
     ) -> StoredFile:
+        scheme = scheme or self.scheme
         inline = read_all(source) if source.size <= INLINE_BYTES else None
         own = name.rsplit("/", 1)[-1]
         media_type = mimetypes.guess_type(own)[0] or ""
         private = Private(own, media_type, mtime_us, {}, kind, inline)
-        upload = self.session.place(self.scheme, source.size)
+        upload = self.session.place(scheme, source.size)
         kept = source if inline is None else None
-        return StoredFile(name, owner_key, self.scheme, source.size, private, upload, kept)
+        return StoredFile(name, owner_key, scheme, source.size, private, upload, kept)
 
     # names
 
@@ -199,7 +209,7 @@ class Puts:
             changes, self._changes = self._changes, {}
             if changes:
                 await self.catalogue.change(
-                    list(changes.values()), self.put_bytes, self._free_run, self.session.pointers
+                    list(changes.values()), self.put_run, self._free_run, self.session.pointers
                 )
 
     async def change(self, rows: Sequence[Row]) -> None:

@@ -117,8 +117,8 @@ class PutSession:
 
     @property
     def groups(self) -> int:
-        """Placement groups that answered."""
-        return len({candidate.group for candidate in self._candidates})
+        """Placement groups with a node that answered and did not fail since."""
+        return len({each.group for each in self._candidates if each.node in self.alive})
 
     def place(self, scheme: Scheme, size: int) -> Upload:
         """Choose nodes for a file of ``size`` bytes."""
@@ -355,11 +355,11 @@ class PutSession:
     def _on_failure(self, node: NodeId, error: DsnError) -> None:
         self.holdings.discard(node)
         touched = [file for file in self.files if file.touches(node)]
+        moved = True
         for file in self.files:
-            file.upload.fail(node)
+            moved &= file.upload.fail(node)
         if not touched:
             return
-        moved = all(file.upload.pending() or not file.upload.missing() for file in touched)
         after = "its shards go to a spare node" if moved else "no spare node is left"
         self._notice(f"node {short(node)} fails ({error.message}); {after}")
 

@@ -73,14 +73,16 @@ class Upload:
         row.commit, row.length = commit, length
         return True
 
-    def fail(self, node: NodeId) -> None:
-        """Give ``node`` up: its slot and all its rows pass to the next spare, if there is one."""
-        if node in self._failed:
-            return
+    def fail(self, node: NodeId) -> bool:
+        """Give ``node`` up: its slot and all its rows pass to the next spare, if there is one.
+
+        Returns:
+            Whether nothing of it is left without a node.
+        """
         self._failed.add(node)
-        for slot, holder in enumerate(self._slots):
-            if holder == node:
-                self._pass_on(slot)
+        if node in self._slots:
+            self._pass_on(self._slots.index(node))
+        return node not in self._slots
 
     def _pass_on(self, slot: int) -> None:
         left = self._slots[slot]
