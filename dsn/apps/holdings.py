@@ -227,13 +227,15 @@ class Holdings:
 
     def save_drops(self) -> None:
         """Keep what nodes are still to be told, so that a later command tells them."""
-        writer = Writer()
+        path, writer = self._folder / "drops", Writer()
         for node, commits in self._drop.items():
             if commits:
                 writer.raw(node, ID_BYTES).u32(len(commits))
                 for commit in sorted(commits):
                     writer.raw(commit, ID_BYTES)
-        write_atomic(self._folder / "drops", writer.done(), 0o600)
+        data = writer.done()
+        if data or path.exists():
+            write_atomic(path, data, 0o600)
 
 
 def _held(base: Revision, entries: bytes) -> Held:

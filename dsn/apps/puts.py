@@ -329,11 +329,13 @@ class Puts:
         trace: TracebackType | None,
     ) -> None:
         """After a failure, free what was stored; after an interrupt, keep it to go on with."""
-        if self._flusher is not None and not self._flusher.done():
+        if self._flusher is not None:
             self._flusher.cancel()
+            await asyncio.gather(self._flusher, return_exceptions=True)
         with self._open:
             if isinstance(error, DsnError) and not self._finished:
                 await self._undo()
+        self._holdings.save_drops()
 
     async def _undo(self) -> None:
         for journal in self._journals:

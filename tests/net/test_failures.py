@@ -15,10 +15,10 @@ from dsn.apps.client import Client, PutItem
 from dsn.apps.results import CheckResult, FileState, Progress, PutResult
 from dsn.core.capability import parse_capability
 from dsn.core.layout import Scheme
-from dsn.errors import NotEnoughShards
+from dsn.errors import NotEnoughShards, Unreachable
 from dsn.ids import format_node_id
 from dsn.store.home import Home
-from dsn.units import LEAF_BYTES, MIB
+from dsn.units import KIB, LEAF_BYTES, MIB
 from tests.net.local import described, down, dsn
 
 SCHEME = Scheme(3, 7)
@@ -157,6 +157,35 @@ async def test_a_put_goes_on_with_full_redundancy(net: Net, how: signal.Signals)
     found = await check(net, path.name)
     assert found.state is FileState.HEALTHY, found
     assert await read(net, path.name) == path.read_bytes()
+
+
+def used_bytes(net: Net, names: list[str]) -> list[int]:
+    """What each node has stored."""
+    homes = [net.process(name)["home"] for name in names]
+    return [
+        dsn("--home", home, "provider", "status", "--json").check().fields["used"] for home in homes
+    ]
+
+
+async def test_a_put_that_fails_frees_what_it_stored(net: Net) -> None:
+    path = net.source("failing")
+    dying, staying = [f"node{n}" for n in range(1, 6)], [f"node{n}" for n in range(6, 10)]
+    before = used_bytes(net, staying)
+
+    def kill() -> None:
+        for name in dying:
+            os.kill(net.process(name)["pid"], signal.SIGKILL)
+
+    try:
+        with pytest.raises(Unreachable) as caught:
+            await put(net, path, Once(0.4, kill))
+        assert caught.value.detail_code == "not_placed"
+        grown = [b - a for a, b in zip(before, used_bytes(net, staying), strict=True)]
+        assert max(grown) < 16 * KIB, "more is left than the catalogue's own runs"
+        async with open_client(net) as client:
+            assert "failing" not in {file.name for file in await client.ls()}
+    finally:
+        dsn("devnet", "up", "--dir", net.folder).check()
 
 
 async def test_a_get_goes_on_around_a_frozen_node(net: Net) -> None:
