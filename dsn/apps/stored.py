@@ -100,16 +100,14 @@ class StoredFile:
 
     def touches(self, node: NodeId) -> bool:
         """Whether ``node`` holds, or is to hold, anything of it."""
-        rows = (row for g in self.seals for row in self.upload.rows(g))
-        return node in self.copies or any(row.node == node for row in rows)
+        return node in self.copies or any(row.node == node for row in self.upload.known())
 
     def shards(self) -> dict[NodeId, dict[Commit, int]]:
         """Everything that nodes hold of it for sure: length by commit, by node."""
         held: dict[NodeId, dict[Commit, int]] = {}
-        for segment in range(self.layout.segments):
-            for row in self.upload.rows(segment):
-                if row.commit is not None:
-                    held.setdefault(row.node, {})[row.commit] = row.length
+        for row in self.upload.known():
+            if row.commit is not None:
+                held.setdefault(row.node, {})[row.commit] = row.length
         for node, copies in self.copies.items():
             held.setdefault(node, {}).update(copies)
         return held

@@ -109,6 +109,10 @@ class Upload:
         """All rows of ``segment``, by index."""
         return [self._rows[segment, index] for index in range(self.total)]
 
+    def known(self) -> list[Row]:
+        """All rows of all segments that were assigned so far."""
+        return list(self._rows.values())
+
     def complete(self, segment: int) -> bool:
         """Whether every row of ``segment`` has a receipt."""
         return all(row.commit is not None for row in self.rows(segment))

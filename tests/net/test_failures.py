@@ -15,7 +15,7 @@ from dsn.apps.client import Client, PutItem
 from dsn.apps.results import CheckResult, FileState, Progress, PutResult
 from dsn.core.capability import parse_capability
 from dsn.core.layout import Scheme
-from dsn.errors import NotEnoughShards, Unreachable
+from dsn.errors import NotEnoughShards, Unreachable, UsageError
 from dsn.ids import format_node_id
 from dsn.store.home import Home
 from dsn.units import KIB, LEAF_BYTES, MIB
@@ -243,6 +243,17 @@ async def test_plain_check_finds_a_node_that_lost_a_twentieth(net: Net) -> None:
     assert found.state is not FileState.HEALTHY
     assert all(holder[:10] in fault for fault in found.faults) and found.faults
     assert found.leaves >= 459
+
+
+async def test_a_source_that_shrinks_is_refused_and_freed(net: Net) -> None:
+    path = net.source("shrinking", 4 * 32 * MIB)
+    names = [f"node{n}" for n in range(1, 10)]
+    before = used_bytes(net, names)
+    with pytest.raises(UsageError) as caught:
+        await put(net, path, Once(0.3, lambda: os.truncate(path, 40 * MIB)))
+    assert caught.value.detail_code == "source_changed"
+    grown = [b - a for a, b in zip(before, used_bytes(net, names), strict=True)]
+    assert max(grown) < 16 * KIB, "shards of a failed put are left"
 
 
 class Interrupted(BaseException):

@@ -103,12 +103,14 @@ async def test_a_late_answer_does_not_outlive_what_happened_meanwhile(path: Path
     async with opened(path) as index:
         await apply(index, stored(1), *map(stored, range(10, 10_000)))  # more than is remembered
         await index.flush()
-        await index.rows([commit_of(n) for n in range(10, 6_000)])
+        await index.rows([commit_of(n) for n in range(10, 10_000)])  # pushes it out
         database = index._database
         slow = SlowDatabase(database)
         index._database = cast(Database, slow)
         late = asyncio.create_task(index.rows([commit]))
-        await slow.asked.wait()
+        asked = asyncio.create_task(slow.asked.wait())
+        await asyncio.wait({late, asked}, return_when=asyncio.FIRST_COMPLETED)
+        assert not late.done(), late.result()
         index._database = database
         await apply(index, ClaimsSet((commit,), ()))
         await index.flush()
