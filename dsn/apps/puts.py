@@ -340,6 +340,7 @@ class Puts:
     async def _undo(self) -> None:
         for journal in self._journals:
             journal.remove()
+        await self.session.all_receipts()
         for file in self.session.files:
             self._drop(file.shards())
         stored = [Removed(name) for name, _, _ in self._named if name in self.catalogue.entries]

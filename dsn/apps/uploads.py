@@ -219,7 +219,8 @@ class PutSession:
         self._under_way[shipment.node] += shipment.length
         receipt.add_done_callback(partial(self._stored, shipment))
 
-    async def _all_receipts(self) -> None:
+    async def all_receipts(self) -> None:
+        """Wait until nothing that was sent whole is owed a receipt."""
         while self._receipts:
             await asyncio.wait(self._receipts)
         self._fleet.check()
@@ -241,11 +242,11 @@ class PutSession:
 
     async def _complete(self, file: StoredFile) -> None:
         """Wait for all receipts; re-place rows as long as there are spares."""
-        await self._all_receipts()
+        await self.all_receipts()
         while rows := file.upload.pending():
             for segment in sorted({row.segment for row in rows}):
                 await self._resend(file, segment, [r for r in rows if r.segment == segment])
-            await self._all_receipts()
+            await self.all_receipts()
 
     async def _resend(self, file: StoredFile, segment: int, rows: Sequence[Row]) -> None:
         """Make some rows of a sealed segment again, from the source."""
@@ -276,7 +277,7 @@ class PutSession:
         """Sign for what is stored before a node's bound on unsigned bytes is met."""
         full = [n for n in file.upload.nodes if not self._has_room(n, coming_bytes)]
         if full:
-            await self._all_receipts()
+            await self.all_receipts()
             await self._each(full, self.holdings.revise)
 
     def _has_room(self, node: NodeId, coming_bytes: int) -> bool:

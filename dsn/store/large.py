@@ -98,7 +98,7 @@ class LargeWriter:
         if self._busy is None:
             self._discard()
         else:
-            self._busy.add_done_callback(lambda _: self._discard())
+            self._busy.add_done_callback(lambda _: self._file.discard())  # in its own thread
 
     def _check_open(self) -> None:
         if not self._open:
