@@ -69,9 +69,17 @@ class Holdings:
             added.pop(commit, None)
             self._drop.setdefault(node, set()).add(commit)
 
-    def discard(self, node: NodeId) -> None:
-        """Forget what was to be added on a node that was given up; it will expire there."""
-        self._add.pop(node, None)
+    def discard(self, node: NodeId, *, moved: bool) -> None:
+        """Forget what was to be added on a node that was given up.
+
+        Args:
+            node: Which.
+            moved: Whether other nodes hold it now; then this one is told to let go when it is
+                back. Else it expires there in its own time.
+        """
+        added = self._add.pop(node, {})
+        if moved:
+            self.drop(node, added)
 
     def added(self, node: NodeId) -> Mapping[Commit, int]:
         """Shards that wait for a revision with ``node``, by commit: leaf counts."""

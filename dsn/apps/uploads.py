@@ -98,6 +98,7 @@ class PutSession:
         )
         self._candidates = await self.nodes.survey()
         self._fleet.width = len(self._candidates)
+        await self.revise_all()  # whoever was away last time is told what to let go
         return self
 
     async def __aexit__(
@@ -354,11 +355,11 @@ class PutSession:
     # nodes
 
     def _on_failure(self, node: NodeId, error: DsnError) -> None:
-        self.holdings.discard(node)
         touched = [file for file in self.files if file.touches(node)]
         moved = True
         for file in self.files:
             moved &= file.upload.fail(node)
+        self.holdings.discard(node, moved=moved)
         if not touched:
             return
         after = "its shards go to a spare node" if moved else "no spare node is left"
