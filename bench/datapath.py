@@ -191,7 +191,7 @@ async def _small(client: Any, job: dict[str, Any], scheme: Any) -> dict[str, Any
 
         async def lane(mine: list[str]) -> None:
             for name in mine:
-                await puts.put_bytes(os.urandom(4096), name=name)
+                await puts.put_bytes(os.urandom(4096), name)
 
         await asyncio.gather(*(lane(names[at::at_once]) for at in range(at_once)))
         seconds, cpu_s = time.perf_counter() - began, _own_cpu() - spent

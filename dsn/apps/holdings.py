@@ -28,11 +28,11 @@ from dsn.ledger.revision import (
 from dsn.proofs.inventory import SumTree, holdings, holdings_leaf
 from dsn.store.files import write_atomic
 from dsn.v1 import node_pb2, types_pb2
+from dsn.wire.convert import holdings_from_wire, holdings_to_wire
 
 PAGE_ENTRIES = 16_384
 MAX_CHANGES = 16_384
 """Commits in one revision request: half a message."""
-_ENTRY_BYTES = ID_BYTES + 8
 
 
 @dataclass(slots=True)
@@ -187,7 +187,7 @@ class Holdings:
     def _store(self, node: NodeId, held: Held) -> None:
         base = held.base
         writer = Writer().u64(base.number).u64(base.shards).u64(base.leaves).raw(base.root, 32)
-        entries = b"".join(c + n.to_bytes(8, "big") for c, n in sorted(held.leaves.items()))
+        entries = holdings_to_wire(sorted(held.leaves.items()))
         write_atomic(self._file(node), writer.done() + entries, 0o600)
         self._journal(node).unlink(missing_ok=True)
 
@@ -202,9 +202,12 @@ class Holdings:
         newest = types_pb2.Revision()
         while more:
             reply = await peer.get_revision(NO_DEAL, after=after, limit=PAGE_ENTRIES)
+            page = holdings_from_wire(reply.holdings)
+            if page and page[0][0] <= after:
+                name = format_node_id(node)
+                raise PeerError(f"{short(node)} lists its holdings in circles", peer=name)
             entries, newest = entries + reply.holdings, reply.revision
-            more = reply.more and bool(reply.holdings)
-            after = entries[-_ENTRY_BYTES:-8]
+            more, after = reply.more and bool(page), page[-1][0] if page else after
         held = _held(self._checked(node, newest), entries)
         if held.tree.root != held.base.root:
             raise PeerError(
@@ -247,10 +250,5 @@ class Holdings:
 
 
 def _held(base: Revision, entries: bytes) -> Held:
-    leaves = {
-        Commit(entries[at : at + ID_BYTES]): int.from_bytes(
-            entries[at + ID_BYTES : at + _ENTRY_BYTES], "big"
-        )
-        for at in range(0, len(entries), _ENTRY_BYTES)
-    }
+    leaves = dict(holdings_from_wire(entries))
     return Held(base, holdings(leaves.items()), leaves)

@@ -60,7 +60,6 @@ class Puts:
         self._manifests, self._holdings, self._faults = manifests, holdings, faults
         self.clock, self._entropy, self.folder = clock, entropy, folder
         self._scheme = scheme
-        self._began_s = clock.monotonic_s()
         self._named: list[tuple[str, StoredFile, float]] = []
         self._changes: dict[str, Row] = {}
         self._flushing = asyncio.Lock()
@@ -114,20 +113,13 @@ class Puts:
         self._name(file, FileKind.FILE, began_s)
         return file
 
-    async def put_bytes(
-        self,
-        data: bytes,
-        *,
-        name: str = "",
-        owner_key: bytes | None = None,
-    ) -> StoredFile:
-        """Store ``data`` as a file; with a ``name`` it gets a place in the catalogue."""
+    async def put_bytes(self, data: bytes, name: str) -> StoredFile:
+        """Store ``data`` as a file under ``name``."""
+        self.catalogue.check_free(name)
         began_s = self.clock.monotonic_s()
-        key = owner_key or self.new_key()
-        file = self._new_file(name, BytesSource(data), key)
+        file = self._new_file(name, BytesSource(data), self.new_key())
         await self.session.put(file)
-        if name:
-            self._name(file, FileKind.FILE, began_s)
+        self._name(file, FileKind.FILE, began_s)
         return file
 
     async def put_run(self, data: bytes) -> StoredFile:

@@ -10,13 +10,13 @@ from dsn.ids import Commit, NetworkId, short
 from dsn.ports import Clock, Entropy
 from dsn.proofs.por import (
     NONCE_BYTES,
-    Answer,
     WrongOpenings,
     build_challenge,
     verify_answer,
 )
 from dsn.rpc.channel import NodePeer
-from dsn.v1.node_pb2 import ChallengeReply, ChallengeRequest
+from dsn.v1.node_pb2 import ChallengeReply
+from dsn.wire.convert import answer_from_wire, challenge_to_wire
 
 LEAVES_EACH = 4
 """Leaves a shard that a put reads back, on average."""
@@ -84,22 +84,14 @@ async def _challenge(
     challenge = build_challenge(
         leaves.items(), nonce=entropy(NONCE_BYTES), leaves=count, deadline_ms=deadline_ms
     )
-    reply = await peer.challenge(
-        ChallengeRequest(
-            nonce=challenge.nonce,
-            commits=challenge.commits,
-            root=challenge.root,
-            leaves=challenge.leaves,
-            deadline_ms=challenge.deadline_ms,
-        )
-    )
+    reply = await peer.challenge(challenge_to_wire(challenge))
     result.bytes += reply.ByteSize()
     if reply.outcome != ChallengeReply.OUTCOME_ANSWERED:
         lost = {Commit(c): "lost" for c in reply.lost if c in leaves}
         if not lost:
             raise InvalidProof(f"{short(peer.contact.node_id)} neither answers nor names a loss")
         return lost
-    answer = Answer(tuple(reply.openings), reply.answer_root, reply.signature)
+    answer = answer_from_wire(reply)
     try:
         verify_answer(
             answer,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dsn.core.cipher import SegmentCipher, mask_stream
 from dsn.core.erasure import Erasure
-from dsn.core.layout import Scheme, SegmentLayout
+from dsn.core.layout import SegmentLayout
 from dsn.core.merkle import ShardHasher
 from dsn.errors import ShardCorrupt
 from dsn.ids import Commit
@@ -289,8 +289,3 @@ class SegmentDecoder:
             raise ShardCorrupt(
                 f"segment {self.keys.number} does not match its hash", code="segment_hash"
             )
-
-
-def data_buffer_bytes(scheme: Scheme, layout: SegmentLayout) -> int:
-    """Bytes that ``SegmentEncoder`` wants as ``data``."""
-    return scheme.required * layout.shard_bytes
