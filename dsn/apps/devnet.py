@@ -19,8 +19,8 @@ from dsn.apps.processes import Activity, activity
 from dsn.apps.provider import configure
 from dsn.config import FILE_NAME
 from dsn.core.keys import KEY_BYTES, IdentityKeys, SigningKey, node_id_of
+from dsn.dht.contact import Contact
 from dsn.dht.network import (
-    Contact,
     Genesis,
     Network,
     PlacementGroup,

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dsn.core.keys import KEY_BYTES, SigningKey
-from dsn.dht.network import Contact, Network
+from dsn.dht.contact import Contact
+from dsn.dht.network import Network
 from dsn.errors import DsnError
 from dsn.kernels import isal, leafhash
 from dsn.ports import Clock, Entropy

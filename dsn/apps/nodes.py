@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
-from dsn.dht.network import Contact, Network
+from dsn.dht.contact import Contact
+from dsn.dht.network import Network
 from dsn.errors import DsnError, NotFound, TimedOut, Unreachable
 from dsn.ids import NodeId, format_node_id
 from dsn.machines.placement import Candidate

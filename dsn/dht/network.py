@@ -9,58 +9,33 @@ Spec: docs/spec/network.md#network-file.
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, TypeAdapter
+from pydantic import ConfigDict, Field, StrictBool, TypeAdapter
 from pydantic import ValidationError as _Refused
 from pydantic_core import ErrorDetails
 
 from dsn.core import tags
 from dsn.core.codec import U16_MAX, U64_MAX, Writer
 from dsn.core.hashing import tagged
-from dsn.core.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, node_id_of, verify_signature
-from dsn.errors import ConfigError, InvalidSignature, UsageError
-from dsn.ids import NetworkId, NodeId, format_base32, parse_base32
+from dsn.core.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, verify_signature
+from dsn.dht.contact import Contact, PublicKey, bytes_of
+from dsn.errors import ConfigError, InvalidSignature
+from dsn.ids import NetworkId, format_base32
 
 PlacementGroup = Literal["node", "machine", "subnet"]
 """What may hold at most one shard of a segment: a node, an address, a /24 (v6 /48)."""
 PLACEMENT_GROUPS: Final[tuple[PlacementGroup, ...]] = get_args(PlacementGroup)
 
 _NOTHING_ELSE: Final = ConfigDict(extra="forbid")
-_HOST: Final = r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]"
-_ADDRESS: Final = re.compile(rf"({_HOST}):([1-9][0-9]{{0,4}})")
-_MAX_PORT: Final = (1 << 16) - 1
-
-
-def _address(text: str) -> str:
-    match = _ADDRESS.fullmatch(text)
-    if not match or int(match[2]) > _MAX_PORT:
-        raise ValueError(f"{text!r} is not host:port")
-    return text
-
-
-def _bytes_of(size: int) -> BeforeValidator:
-    def read(text: object) -> bytes:
-        try:
-            raw = parse_base32(text) if isinstance(text, str) else b""
-        except UsageError as error:
-            raise ValueError(error.message) from error
-        if len(raw) != size:
-            raise ValueError(f"{len(raw)} bytes, {size} needed")
-        return raw
-
-    return BeforeValidator(read)
 
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 _Seconds = Annotated[int, Field(strict=True, ge=0, le=U64_MAX)]
-_PublicKey = Annotated[bytes, _bytes_of(PUBLIC_KEY_BYTES)]
-_Signature = Annotated[bytes, _bytes_of(SIGNATURE_BYTES)]
-_Address = Annotated[str, AfterValidator(_address)]
+_Signature = Annotated[bytes, bytes_of(SIGNATURE_BYTES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +50,7 @@ class Genesis:
 
     name: _Name
     created_s: _Seconds
-    operator_public: _PublicKey
+    operator_public: PublicKey
     placement_group: PlacementGroup
     address_limits: StrictBool
 
@@ -90,21 +65,6 @@ class Genesis:
     def network_id(self) -> NetworkId:
         """What every call and every signature carries."""
         return NetworkId(tagged(tags.NETWORK, self.encode()))
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """A node to start from: its Ed25519 identity key and ``host:port`` (v6 in brackets)."""
-
-    __pydantic_config__ = _NOTHING_ELSE
-
-    public_key: _PublicKey
-    address: _Address
-
-    @property
-    def node_id(self) -> NodeId:
-        """The id that the node must prove when called."""
-        return node_id_of(self.public_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +156,7 @@ def parse_network(text: str) -> Network:
 _FILE: Final = TypeAdapter(Network)
 _KEYS: Final[dict[Any, tuple[str, ...]]] = {
     "genesis": Genesis.__slots__,
-    "contacts": Contact.__slots__,
+    "contacts": ("public_key", "address"),
 }
 _UNKNOWN: Final = "unexpected_keyword_argument"
 

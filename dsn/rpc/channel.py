@@ -16,7 +16,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from dsn.core.keys import SigningKey
-from dsn.dht.network import Contact
+from dsn.dht.contact import Contact
 from dsn.errors import DsnError, MalformedMessage, TimedOut, TransportError
 from dsn.ids import NO_DEAL, DealId, NetworkId, format_node_id
 from dsn.rpc import options, tls

@@ -6,7 +6,6 @@ Spec: docs/spec/network.md, Limits.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from operator import attrgetter
 from typing import Final, TypeVar
 from urllib.parse import unquote
 
+from dsn.dht.contact import subnet_of
 from dsn.errors import DsnError, TimedOut, TooMany, TransportError
 from dsn.ids import NodeId, short
 from dsn.units import KIB
@@ -48,16 +48,6 @@ class Limits:
 def address_of(peer: str) -> str:
     """The address in what gRPC calls a peer: ``ipv4:10.0.0.1:5000`` or ``ipv6:%5B::1%5D:5``."""
     return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
-
-
-def subnet(host: str) -> str:
-    """The /24 (IPv6: /48) that ``host`` is in; ``host`` itself if it is no address."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    prefix = 24 if address.version == 4 else 48
-    return str(ipaddress.ip_network((address, prefix), strict=False))
 
 
 class Patience:
@@ -193,7 +183,7 @@ class Admission:
         Raises:
             RetryLater: A bound is reached.
         """
-        host, group = address_of(peer), subnet(address_of(peer))
+        host, group = address_of(peer), subnet_of(address_of(peer))
         self._check_peer(caller)
         if self._limits.address_limits and not self._by_connection[peer]:
             self._check_connections(host, group)

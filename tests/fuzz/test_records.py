@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dsn.core import tags
 from dsn.core.keys import SigningKey
-from dsn.dht.network import Contact, Genesis, format_network, parse_network, sign_network
+from dsn.dht.contact import Contact
+from dsn.dht.network import Genesis, format_network, parse_network, sign_network
 from dsn.dht.record import PointerBody, parse_record, verify
 from dsn.errors import ConfigError, MalformedMessage, PeerError
 from dsn.ids import NetworkId

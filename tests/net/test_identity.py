@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 
 from dsn.core.keys import SigningKey, node_id_of
-from dsn.dht.network import Contact
+from dsn.dht.contact import Contact
 from dsn.errors import (
     ConfigError,
     DsnError,

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from dsn.core.keys import SigningKey
-from dsn.dht.network import Contact
+from dsn.dht.contact import Contact
 from dsn.errors import DsnError
 from dsn.ids import NO_DEAL, NetworkId
 from dsn.rpc import tls

@@ -16,7 +16,8 @@ from pathlib import Path
 from dsn.apps.provider import configure, identity
 from dsn.config import FILE_NAME
 from dsn.core.keys import SigningKey
-from dsn.dht.network import Contact, Genesis, format_network, sign_network
+from dsn.dht.contact import Contact
+from dsn.dht.network import Genesis, format_network, sign_network
 from dsn.ids import NetworkId
 from dsn.rpc.channel import Connections
 from dsn.store.home import Home

@@ -12,7 +12,7 @@ from dsn.apps.node.service import NodeService
 from dsn.apps.node.terms import Self, Terms
 from dsn.core.keys import SigningKey
 from dsn.core.merkle import ShardHasher
-from dsn.dht.network import Contact
+from dsn.dht.contact import Contact
 from dsn.ids import NO_DEAL, Commit, NetworkId
 from dsn.ledger.receipt import Receipt, verify_receipt
 from dsn.ledger.revision import (

@@ -10,7 +10,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dsn.core.keys import SigningKey, node_id_of
-from dsn.dht.network import Contact, Genesis, format_network, sign_network
+from dsn.dht.contact import Contact
+from dsn.dht.network import Genesis, format_network, sign_network
 from dsn.dht.record import PointerBody, Record, sign_pointer, sign_slot
 from dsn.ids import NO_DEAL, Commit, DealId, NetworkId, NodeId
 from dsn.ledger.receipt import Receipt, sign_receipt

@@ -17,7 +17,6 @@ from dsn.rpc.limits import (
     Patience,
     Places,
     check_count,
-    subnet,
 )
 from dsn.wire.status import RetryLater
 
@@ -161,18 +160,6 @@ async def test_a_loopback_network_does_not_count_addresses() -> None:
     with Calls(Limits(address_limits=False, connections_an_address=1)) as calls:
         for port in range(20):
             calls.begin(ANN, connection("127.0.0.1", port))
-
-
-@pytest.mark.parametrize(
-    ("host", "group"),
-    [
-        ("10.1.2.3", "10.1.2.0/24"),
-        ("2001:db8:1:2::3", "2001:db8:1::/48"),
-        ("fd.sock", "fd.sock"),
-    ],
-)
-def test_subnets(host: str, group: str) -> None:
-    assert subnet(host) == group
 
 
 async def test_a_v6_peer_is_counted_by_its_address() -> None:

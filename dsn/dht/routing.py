@@ -1,0 +1,149 @@
+"""A node's routing table: the contacts it could call, more of them the nearer they are.
+
+Bucket ``b`` holds contacts whose distance has bit length ``b + 1``, least recently seen first.
+Old contacts stay: who has been there long tends to remain (Maymounkov and Mazieres, 2002,
+section 2.1), and nobody gains a place by being loud. Nothing enters that has not proved
+itself reachable; that is for the caller to see to, before ``seen``.
+
+Spec: docs/spec/network.md#routing-table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from dsn.dht.contact import Contact, subnet_of
+from dsn.dht.distance import bucket_of, nearest
+from dsn.ids import NodeId
+
+BUCKET_SIZE: Final = 20
+"""Kademlia's k: how many contacts a bucket holds and how many nodes keep a record."""
+SUBNET_MOST: Final = 2
+"""Contacts of one /24 (v6 /48) in one bucket: a rented rack cannot fill a table."""
+SPARES: Final = 4
+"""Reachable contacts that wait for a place in a full bucket; the newest are kept."""
+FAILURES: Final = 2
+"""Failures in a row after which a contact goes, even if nobody waits for its place."""
+
+
+class RoutingTable:
+    """The contacts of the node ``me``."""
+
+    __slots__ = ("_buckets", "_failures", "_size", "_spares", "_subnet_most", "me")
+
+    def __init__(
+        self, me: NodeId, *, bucket_size: int = BUCKET_SIZE, subnet_most: int | None = SUBNET_MOST
+    ) -> None:
+        """Start empty; ``subnet_most`` is ``None`` where all nodes share addresses (loopback)."""
+        self.me = me
+        self._size, self._subnet_most = bucket_size, subnet_most
+        self._buckets: dict[int, list[Contact]] = {}
+        self._spares: dict[int, list[Contact]] = {}
+        self._failures: dict[NodeId, int] = {}
+
+    def __len__(self) -> int:
+        """How many contacts there are, without those that wait."""
+        return sum(map(len, self._buckets.values()))
+
+    def __iter__(self) -> Iterator[Contact]:
+        """Every contact, nearest bucket first."""
+        for bucket in sorted(self._buckets):
+            yield from self._buckets[bucket]
+
+    def buckets(self) -> dict[int, int]:
+        """How many contacts each bucket holds, nearest first; empty ones are left out."""
+        return {bucket: len(self._buckets[bucket]) for bucket in sorted(self._buckets)}
+
+    def oldest(self, bucket: int) -> Contact | None:
+        """The contact of ``bucket`` that was seen longest ago."""
+        return next(iter(self._buckets.get(bucket, ())), None)
+
+    def get(self, node: NodeId) -> Contact | None:
+        """The contact of ``node``, if it has a place."""
+        bucket = self._buckets.get(bucket_of(self.me, node), ()) if node != self.me else ()
+        return next((each for each in bucket if each.node_id == node), None)
+
+    def closest(self, target: bytes, count: int = BUCKET_SIZE) -> list[Contact]:
+        """The ``count`` contacts nearest to ``target``, nearest first.
+
+        Whole buckets in the order of their distance, so that few contacts are looked at.
+        """
+        gap = int.from_bytes(self.me, "big") ^ int.from_bytes(target, "big")
+        found: list[Contact] = []
+        for bucket in sorted(self._buckets, key=lambda each: ((gap >> each) ^ 1) << each):
+            found += nearest(self._buckets[bucket], target, count - len(found))
+            if len(found) == count:
+                break
+        return found
+
+    def wants(self, contact: Contact) -> bool:
+        """Whether proof that ``contact`` (untrusted) is reachable would change anything."""
+        if contact.node_id == self.me:
+            return False
+        known = self.get(contact.node_id)
+        if known is not None:
+            return known.address != contact.address
+        bucket = bucket_of(self.me, contact.node_id)
+        if len(self._buckets.get(bucket, ())) < self._size:
+            return self._subnet_free(bucket, contact)
+        return len(self._spares.get(bucket, ())) < SPARES
+
+    def seen(self, contact: Contact) -> Contact | None:
+        """Note that ``contact`` proved itself, just now, at its address.
+
+        Returns:
+            A contact to ping when the bucket is full: if it is gone (``failed``), the new one
+            gets its place.
+        """
+        if contact.node_id == self.me:
+            return None
+        self._failures.pop(contact.node_id, None)
+        index = bucket_of(self.me, contact.node_id)
+        bucket = self._buckets.setdefault(index, [])
+        for at, each in enumerate(bucket):
+            if each.node_id == contact.node_id:
+                del bucket[at]
+                bucket.append(contact)
+                return None
+        if not self._subnet_free(index, contact):
+            return None
+        if len(bucket) < self._size:
+            bucket.append(contact)
+            return None
+        spares = self._spares.setdefault(index, [])
+        self._spares[index] = [each for each in spares if each.node_id != contact.node_id]
+        self._spares[index] = [*self._spares[index], contact][-SPARES:]
+        return bucket[0]
+
+    def failed(self, node: NodeId, *, gone: bool = False) -> None:
+        """Note that ``node`` did not answer; ``gone`` lets it go at once.
+
+        A contact with nobody waiting for its place gets a second chance: when it is this node
+        that lost its line, all contacts fail, and all will be wanted back.
+        """
+        if node == self.me:
+            return
+        index = bucket_of(self.me, node)
+        spares = self._spares.get(index, [])
+        if any(each.node_id == node for each in spares):
+            self._spares[index] = [each for each in spares if each.node_id != node]
+        bucket = self._buckets.get(index, [])
+        at = next((at for at, each in enumerate(bucket) if each.node_id == node), None)
+        if at is None:
+            return
+        failures = self._failures[node] = self._failures.get(node, 0) + 1
+        if not (gone or self._spares.get(index) or failures >= FAILURES):
+            return
+        del bucket[at], self._failures[node]
+        if self._spares.get(index):
+            bucket.insert(0, self._spares[index].pop())
+        if not bucket:
+            del self._buckets[index]
+
+    def _subnet_free(self, bucket: int, contact: Contact) -> bool:
+        if self._subnet_most is None:
+            return True
+        subnet = subnet_of(contact.host)
+        same = sum(subnet_of(each.host) == subnet for each in self._buckets.get(bucket, ()))
+        return same < self._subnet_most
