@@ -54,6 +54,24 @@ class ProviderSettings(Section):
 
     capacity: ByteSize = Field(ByteSize(0), description="Bytes offered, such as 500GB.")
     listen: str = Field("0.0.0.0:7077", description="Address and port the node listens on.")
+    address: str = Field(
+        "", description="HOST:PORT at which others reach the node; empty: where it listens."
+    )
+
+
+class DhtSettings(Section):
+    """How this home finds others, and they it."""
+
+    refresh_s: float = Field(
+        600.0, ge=1.0, description="Seconds between two rounds of a node's upkeep."
+    )
+    dns_server: str = Field(
+        "", description="HOST:PORT of the DNS server to ask for contacts; empty: the system's."
+    )
+    lan: bool = Field(True, description="Announce this node on the LAN, and look for others there.")
+    bittorrent: bool = Field(
+        False, description="Meet others through the public BitTorrent DHT (dsn[bittorrent])."
+    )
 
 
 class LogSettings(Section):
@@ -74,6 +92,7 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     client: ClientSettings = ClientSettings()
     provider: ProviderSettings = ProviderSettings()
+    dht: DhtSettings = DhtSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

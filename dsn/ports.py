@@ -261,6 +261,14 @@ class ShardStore(Protocol):
         """The value last stored under ``key``, if the disk can still read it."""
         ...
 
+    async def record_keys(self, after: bytes = b"", limit: int = 1_024) -> list[bytes]:
+        """Keys beyond ``after`` that ``put_records`` stored values under, sorted."""
+        ...
+
+    async def commits(self, after: bytes = b"", limit: int = 16_384) -> list[Commit]:
+        """Commits of shards stored here, whoever claims them, sorted, greater than ``after``."""
+        ...
+
     async def sweep(self, now_s: float) -> int:
         """Forget pending shards whose time has passed; returns how many claims went."""
         ...

@@ -1,4 +1,4 @@
-"""The client: stores, reads, checks and removes files on listed nodes."""
+"""The client: stores, reads, checks and removes files on the nodes of its network."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from dsn.apps.checks import Check
+from dsn.apps.dht import Dht
 from dsn.apps.directories import store_directory
+from dsn.apps.entrance import Entrance
 from dsn.apps.faults import Faults
 from dsn.apps.gets import Gets
 from dsn.apps.holdings import Holdings
 from dsn.apps.manifests import Manifest, Manifests
 from dsn.apps.names import Catalogue, removed
-from dsn.apps.nodes import Nodes
+from dsn.apps.nodes import CANDIDATES, Nodes
 from dsn.apps.puts import Puts
 from dsn.apps.results import (
     CheckResult,
@@ -31,7 +33,9 @@ from dsn.apps.results import (
     RemoveResult,
     ShareResult,
 )
+from dsn.apps.trace import peers_of, trace
 from dsn.apps.uploads import PutSession
+from dsn.config import DhtSettings
 from dsn.core.capability import (
     format_capability,
     is_capability,
@@ -65,6 +69,8 @@ class PutItem:
     recursive: bool = False
 
 
+FINDING = DhtSettings()
+"""How nodes are found where nothing is set."""
 OutputSpec = Path | None
 """Where a get writes; ``None`` is standard output."""
 
@@ -82,10 +88,17 @@ class Client:
     """One person's files on one network; use it as an asynchronous context."""
 
     def __init__(
-        self, home: Home, *, notice: NoticeSink, progress: ProgressSink, passphrase: bytes | None
+        self,
+        home: Home,
+        *,
+        notice: NoticeSink,
+        progress: ProgressSink,
+        passphrase: bytes | None,
+        dht: DhtSettings,
     ) -> None:
         """Use ``open``."""
         self._home, self._notice, self._progress = home, notice, progress
+        self._settings = dht
         self._clock, self._entropy = SystemClock(), system_entropy
         self._keys = IdentityKeys.derive(home.load_root(passphrase))
         self._identity = SigningKey(self._keys.identity_seed)
@@ -100,13 +113,14 @@ class Client:
         notice: NoticeSink,
         progress: ProgressSink,
         passphrase: bytes | None = None,
+        dht: DhtSettings = FINDING,
     ) -> Client:
         """A client of ``home``; the context takes the home's lock.
 
         Raises:
             ConfigError: No keys, keys that others can read, or no network.
         """
-        return cls(home, notice=notice, progress=progress, passphrase=passphrase)
+        return cls(home, notice=notice, progress=progress, passphrase=passphrase, dht=dht)
 
     async def __aenter__(self) -> Self:
         """Take the home's lock, waiting in turn, and connect."""
@@ -118,7 +132,17 @@ class Client:
         )
         state = self._home.state
         state.mkdir(exist_ok=True, mode=0o700)
-        self._nodes = Nodes(self._network, connections, self._clock)
+        self._dht = Dht(
+            connections,
+            self._network,
+            node_id_of(self._identity.public),
+            self._home.book(self._network),
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+        self._stack.callback(lambda: self._home.save_book(self._dht.book))
+        entrance = Entrance(self._dht, self._settings, self._clock)
+        self._nodes = Nodes(self._dht, connections, entrance.seek, self._clock, self._entropy)
         self._faults = Faults(state / "faults.json", self._notice)
         self._stack.callback(self._faults.save)
         self._manifests = Manifests(self._nodes, self._faults)
@@ -297,6 +321,17 @@ class Client:
         meant, wanted = await self._resolve(target), Kind(kind)
         link = make_capability(meant.keys, wanted, meant.file_id)
         return ShareResult(kind, format_capability(link), ALLOWS[wanted])
+
+    # the network
+
+    async def peers(self) -> list[dict[str, Any]]:
+        """The nodes that let this client in, and those that they name."""
+        await self._nodes.discover(CANDIDATES)
+        return peers_of(self._dht, self._clock.now_s())
+
+    async def trace(self, keys: Sequence[bytes], *, paths: int) -> list[dict[str, Any]]:
+        """Search for each key, and tell every step."""
+        return [await trace(self._dht, key, self._clock, paths=paths) for key in keys]
 
     # change
 

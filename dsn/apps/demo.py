@@ -194,7 +194,7 @@ class Demo:
             clock=self._clock,
             entropy=self._entropy,
         )
-        network = await devnet_run.bring_up(network, network.processes, self._entropy)
+        network = await devnet_run.bring_up(network, network.processes)
         took_s = self._clock.monotonic_s() - began_s
         self._fact(f"{self._nodes} storage nodes, each its own process, serve after {took_s:.1f} s")
         return network
@@ -249,7 +249,7 @@ class Demo:
 
     async def _revive(self, network: Devnet) -> Devnet:
         self._chapter("Back again")
-        network = await devnet_run.bring_up(network, network.processes, self._entropy)
+        network = await devnet_run.bring_up(network, network.processes)
         checked = await self._check(network, deep=False)
         healthy = checked.state is FileState.HEALTHY
         self._hold(healthy, f"the killed nodes are back with their shards: {checked.state.value}")

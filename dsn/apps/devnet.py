@@ -1,7 +1,8 @@
 """A local network of real node processes in one folder, and the client home that uses it.
 
 Everything is under the folder: ``node1`` .. ``nodeN`` and ``client`` are homes, ``network.toml``
-is what all of them joined, ``devnet.json`` tells programs where everything is.
+is what all of them joined and names one node to start from, ``devnet.json`` tells programs
+where everything is.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class Devnet:
 
     @property
     def network_file(self) -> Path:
-        """The signed list of nodes."""
+        """Which network it is, and the one node to start from."""
         return self.directory / NETWORK_FILE
 
     def network(self) -> Network:
@@ -189,13 +190,14 @@ def create(
         seed = entropy(KEY_BYTES)
         operator = SigningKey(seed)
         made = [_create_node(directory, number, capacity_bytes, entropy) for number in _upto(nodes)]
-        contacts = [Contact(public, process.address) for process, public in made]
+        first, public = made[0]
         genesis = Genesis(
             "devnet", int(clock.now_s()), operator.public, group, address_limits=False
         )
         write_atomic(directory / OPERATOR_KEY, seed)
         devnet = Devnet(directory, tuple(process for process, _ in made))
         Home.create(devnet.client_home, entropy(KEY_BYTES))
+        contacts = [Contact(public, first.address)]
         _publish(devnet, sign_network(genesis, contacts, operator.sign))
         devnet.save()
         return devnet
@@ -256,24 +258,20 @@ def _create_node(
         volume=str(home.path / VOLUME),
         pid=None,
     )
-    configure(home, capacity_bytes, process.address, home.path / FILE_NAME)
+    configure(home, capacity_bytes, process.address, "", home.path / FILE_NAME)
     return process, public
 
 
-def announce(devnet: Devnet) -> None:
-    """Sign the list of nodes anew, with the addresses they have now."""
+def readdress_bootstrap(devnet: Devnet) -> None:
+    """Sign the network file anew, with the address that its one contact has now."""
     key = SigningKey((devnet.directory / OPERATOR_KEY).read_bytes())
     network = devnet.network()
-    addresses = {process.node_id: process.address for process in devnet.processes}
-    contacts = [
-        replace(contact, address=addresses[format_node_id(contact.node_id)])
-        for contact in network.contacts
-    ]
-    _publish(devnet, sign_network(network.genesis, contacts, key.sign))
+    moved = replace(network.contacts[0], address=devnet.processes[0].address)
+    _publish(devnet, sign_network(network.genesis, [moved], key.sign))
 
 
 def _publish(devnet: Devnet, network: Network) -> None:
-    """Hand the signed list of nodes to every home."""
+    """Hand the network file to every home."""
     text = format_network(network)
     write_atomic(devnet.network_file, text.encode())
     for path in (devnet.client_home, *(Path(process.home) for process in devnet.processes)):

@@ -9,15 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dsn.apps.devnet import Devnet, Process, announce, forget_dead, free_port
+from dsn.apps.devnet import Devnet, Process, forget_dead, free_port, readdress_bootstrap
 from dsn.apps.processes import Activity, end, send, spawn
 from dsn.config import FILE_NAME
-from dsn.core.keys import KEY_BYTES, SigningKey
-from dsn.errors import ConfigError, TransportError
-from dsn.ids import format_node_id
-from dsn.ports import Entropy
-from dsn.rpc.channel import Connections, NodePeer
+from dsn.errors import ConfigError, Unreachable
+from dsn.runtime.control import ask_control
 from dsn.store.files import write_atomic
+from dsn.store.home import Home
 
 NODE_ROLE = ("provider", "run")
 START_TIMEOUT_S = 60.0
@@ -25,21 +23,25 @@ START_TIMEOUT_S = 60.0
 STOP_GRACE_S = 10.0
 POLL_S = 0.05
 LOG_TAIL_BYTES = 4096
+ERROR_MARK = "dsn: "
+"""How a command begins the line that says why it failed."""
 
 
 def launch(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
-    """Start ``chosen``; one whose port was taken meanwhile gets a new one, and all are told.
+    """Start ``chosen``; one whose port was taken meanwhile gets a new one.
+
+    Nobody is told of it but through the DHT, unless it is the node that the network file names.
 
     Returns:
         The network with the new pids; none of them is known to serve yet.
     """
     placed = [_with_free_port(process) for process in chosen]
-    moved = [(old, new) for old, new in zip(chosen, placed, strict=True) if old != new]
-    devnet = devnet.updated(placed)
-    for old, new in moved:
-        _readdress(old, new)
-    if moved:
-        announce(devnet)
+    for old, new in zip(chosen, placed, strict=True):
+        if old != new:
+            _readdress(old, new)
+    before, devnet = devnet.processes[0], devnet.updated(placed)
+    if devnet.processes[0].address != before.address:
+        readdress_bootstrap(devnet)
     started = [
         replace(process, pid=spawn(Path(process.home), NODE_ROLE, process.log))
         for process in placed
@@ -49,25 +51,18 @@ def launch(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
     return devnet
 
 
-async def wait_ready(devnet: Devnet, chosen: Sequence[Process], entropy: Entropy) -> None:
-    """Return when every one of ``chosen`` serves.
+async def wait_ready(chosen: Sequence[Process]) -> None:
+    """Return when every one of ``chosen`` serves and has joined the others.
 
     Raises:
-        ConfigError: ``start_failed``: one ended, or did not serve in ``START_TIMEOUT_S``.
+        ConfigError: ``start_failed``: one ended, or did not get so far in ``START_TIMEOUT_S``.
     """
-    network = devnet.network()
-    contacts = {format_node_id(one.node_id): one for one in network.contacts}
-    caller = SigningKey(entropy(KEY_BYTES))
-    async with (
-        Connections(caller, network.network_id) as connections,
-        asyncio.TaskGroup() as tasks,
-    ):
+    async with asyncio.TaskGroup() as tasks:
         for process in chosen:
-            peer = connections.peer(contacts[process.node_id])
-            tasks.create_task(_wait_serving(process, peer))
+            tasks.create_task(_wait_joined(process))
 
 
-async def bring_up(devnet: Devnet, chosen: Sequence[Process], entropy: Entropy) -> Devnet:
+async def bring_up(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
     """Start those of ``chosen`` that are stopped, wake the frozen, and wait until all serve.
 
     What was started here ends again if one of them fails.
@@ -76,7 +71,7 @@ async def bring_up(devnet: Devnet, chosen: Sequence[Process], entropy: Entropy) 
     _wake(process for process in chosen if process.activity is Activity.FROZEN)
     devnet = launch(devnet, idle)
     try:
-        await wait_ready(devnet, [devnet.named(process.name) for process in chosen], entropy)
+        await wait_ready([devnet.named(process.name) for process in chosen])
     except BaseException:
         stop(devnet, [devnet.named(process.name) for process in idle])
         raise
@@ -101,28 +96,24 @@ def stop(devnet: Devnet, chosen: Sequence[Process]) -> tuple[Devnet, list[str]]:
     return devnet, [process.name for process in chosen if process.pid in killed]
 
 
-async def _wait_serving(process: Process, peer: NodePeer) -> None:
+async def _wait_joined(process: Process) -> None:
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            while not await _accepts(process.address):
+            while not await _has_joined(process):
                 if process.activity is Activity.STOPPED:
                     raise _start_failed(process, "ended at its start")
                 await asyncio.sleep(POLL_S)
-            await peer.get_terms(timeout_s=START_TIMEOUT_S)
-    except (TimeoutError, TransportError) as error:
-        reason = f"does not serve after {START_TIMEOUT_S:.0f} s"
+    except TimeoutError as error:
+        reason = f"has not joined the others after {START_TIMEOUT_S:.0f} s"
         raise _start_failed(process, reason) from error
 
 
-async def _accepts(address: str) -> bool:
-    """Whether somebody listens at ``address``."""
-    host, _, port = address.rpartition(":")
+async def _has_joined(process: Process) -> bool:
     try:
-        _, writer = await asyncio.open_connection(host, int(port))
-    except OSError:
+        status = await ask_control(Home(Path(process.home)).control_socket, "status")
+    except Unreachable:
         return False
-    writer.close()
-    return True
+    return bool(status.get("joined"))
 
 
 def _start_failed(process: Process, reason: str) -> ConfigError:
@@ -151,8 +142,10 @@ def _readdress(old: Process, new: Process) -> None:
 
 
 def _last_line(log: Path) -> str:
-    """The last line that a process wrote, for a message of one line."""
-    with log.open("rb") as lines:
-        lines.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
-        text = lines.read().decode(errors="replace").strip()
-    return text.rpartition("\n")[2] or "its log is empty"
+    """What a process said of its end: its last error, or the last line that it wrote."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+        text = file.read().decode(errors="replace").strip()
+    lines = text.splitlines() or ["its log is empty"]
+    errors = [line.removeprefix(ERROR_MARK) for line in lines if line.startswith(ERROR_MARK)]
+    return (errors or lines)[-1]

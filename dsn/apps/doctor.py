@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dsn.core.keys import KEY_BYTES, SigningKey
-from dsn.dht.contact import Contact
+from dsn.apps.dht import Dht
+from dsn.apps.entrance import Entrance
+from dsn.config import DhtSettings
+from dsn.core.keys import KEY_BYTES, SigningKey, node_id_of
 from dsn.dht.network import Network
-from dsn.errors import DsnError
+from dsn.dht.routing import BUCKET_SIZE
+from dsn.errors import DsnError, Unreachable
 from dsn.kernels import isal, leafhash
 from dsn.ports import Clock, Entropy
 from dsn.rpc.channel import Connections
+from dsn.runtime.control import ask_control
 from dsn.store.home import Home
 from dsn.units import GIB, format_size
+
+if TYPE_CHECKING:
+    from dsn.apps.bootstrap.sources import Report
 
 LEAST_FREE_BYTES = GIB
 LEAST_OPEN_FILES = 1024
 """A connection a node, a file a shard on its way: some hundreds at once."""
 CLOCK_SLACK_S = 30
-ANSWER_S = 4.0
 MOST_NAMED = 5
 PORTABLE = "portable"
 
@@ -39,8 +45,17 @@ class Finding:
     fix: str = ""
 
 
-async def examine(home: Path, clock: Clock, entropy: Entropy) -> AsyncIterator[Finding]:
-    """Look at everything, in the order in which a newcomer needs it."""
+async def examine(
+    home: Path, clock: Clock, entropy: Entropy, ways: DhtSettings | None = None
+) -> AsyncIterator[Finding]:
+    """Look at everything, in the order in which a newcomer needs it.
+
+    Args:
+        home: The home to look at; it may be missing.
+        clock: Of this machine.
+        entropy: Makes a passing identity to call nodes with.
+        ways: With these, every way into the network is tried, and the home's node is asked.
+    """
     yield _erasure_kernel()
     yield _hash_kernel()
     yield _disk(home)
@@ -56,9 +71,19 @@ async def examine(home: Path, clock: Clock, entropy: Entropy) -> AsyncIterator[F
     except DsnError as error:
         yield _failed("network", error)
         return
-    yield Finding("network", True, f"{network.genesis.name}, {len(network.contacts)} nodes listed")
+    yield Finding("network", True, f"{network.genesis.name}, {_starts(network)}")
     yield _clock(network, clock)
-    yield await _nodes(network, entropy)
+    identity = SigningKey(entropy(KEY_BYTES))
+    async with Connections(identity, network.network_id) as connections:
+        me, book = node_id_of(identity.public), opened.book(network)
+        dht = Dht(connections, network, me, book, clock=clock, entropy=entropy)
+        if ways is not None:
+            async for report in Entrance(dht, ways, clock).look():
+                yield _way(report)
+        yield await _nodes(dht, clock)
+    if ways is not None and (status := await _own_node(opened)):
+        yield _reachable(status)
+        yield _keeping(status)
 
 
 def _failed(name: str, error: DsnError) -> Finding:
@@ -99,27 +124,59 @@ def _clock(network: Network, clock: Clock) -> Finding:
     return _judged("clock", now_s >= founded_s - CLOCK_SLACK_S, detail, fix)
 
 
-async def _nodes(network: Network, entropy: Entropy) -> Finding:
-    identity = SigningKey(entropy(KEY_BYTES))
-    async with Connections(identity, network.network_id) as connections:
-        asked = [_answers(connections, contact) for contact in network.contacts]
-        silent = [name for name in await asyncio.gather(*asked) if name]
-    good = len(asked) - len(silent)
-    detail = f"{good} of {len(asked)} nodes answer"
-    if silent:
-        detail += f"; silent: {', '.join(silent[:MOST_NAMED])}"
-        detail += " ..." if len(silent) > MOST_NAMED else ""
-    fix = "start them, or check the firewall; a local network: dsn devnet up"
-    return _judged("nodes", not silent and good > 0, detail, fix)
+def _starts(network: Network) -> str:
+    """Where newcomers start, in a few words."""
+    names = [each.address for each in network.contacts] + list(network.dns)
+    return "starts at " + ", ".join(names[:MOST_NAMED]) if names else "names no contacts"
 
 
-async def _answers(connections: Connections, contact: Contact) -> str:
-    """The address of a node that does not answer, else nothing."""
+def _way(report: Report) -> Finding:
+    """One way in: it is in order if it leads to somebody, or has nothing to offer."""
+    detail = f"{len(report.answered)} of {len(report.found)} contacts answer"
+    if report.problems:
+        detail += "; " + "; ".join(report.problems[:MOST_NAMED])
+    fix = "start the nodes it names, or correct it" if report.found else "see what went wrong"
+    ok = bool(report.answered) or not (report.found or report.problems)
+    return _judged(f"way in: {report.name}", ok, detail, fix)
+
+
+async def _nodes(dht: Dht, clock: Clock) -> Finding:
+    """Whether the network lets somebody in, and how many nodes are nearby."""
+    began_s = clock.monotonic_s()
+    found = (await dht.find_nodes(dht.table.me)).lookup.closest()
+    took_ms = (clock.monotonic_s() - began_s) * 1e3
+    detail = f"{len(found)} nodes answer, found in {took_ms:.0f} ms"
+    if len(found) >= BUCKET_SIZE:
+        detail = f"{detail}; there are more"
+    fix = "start one, or check the firewall; a local network: dsn devnet up"
+    return _judged("nodes", bool(found), detail, fix)
+
+
+async def _own_node(home: Home) -> dict[str, Any] | None:
+    """What the node that runs on this home says of itself; ``None`` if none runs."""
+    if not home.control_socket.exists():
+        return None
     try:
-        await connections.peer(contact).get_terms(timeout_s=ANSWER_S)
-    except DsnError as error:
-        return f"{contact.address} ({error.detail_code})"
-    return ""
+        return await ask_control(home.control_socket, "status")
+    except Unreachable:
+        return None
+
+
+def _reachable(status: dict[str, Any]) -> Finding:
+    detail = f"{status['reach']}, {status['contacts']} contacts"
+    fix = (
+        "open its port in the firewall, forward it in the router, or say where others reach it: "
+        "dsn provider init --address HOST:PORT"
+    )
+    detail += " can call it" if status["reachable"] else "; none can call it"
+    return _judged("own node", bool(status["joined"] and status["reachable"]), detail, fix)
+
+
+def _keeping(status: dict[str, Any]) -> Finding:
+    refused = status["refused_records"]
+    told = ", ".join(f"{count} {code}" for code, count in sorted(refused.items())) or "none"
+    detail = f"keeps {status['records']} records for others; refused: {told}"
+    return Finding("records", True, detail)
 
 
 def _judged(name: str, ok: bool, detail: str, fix: str) -> Finding:

@@ -12,7 +12,7 @@ from dsn.core.segment import bands
 from dsn.errors import DsnError, NotEnoughShards, PeerError, ShardCorrupt, TimedOut
 from dsn.ids import Commit, NodeId, format_node_id, short
 from dsn.machines.download import Download
-from dsn.rpc.channel import ByteStream
+from dsn.rpc.line import ByteStream
 from dsn.units import FRAME_BYTES
 from dsn.v1 import node_pb2
 

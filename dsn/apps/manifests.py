@@ -14,13 +14,11 @@ from dsn.core.cipher import BOX_EXTRA_BYTES, open_box
 from dsn.core.keys import FileKeys
 from dsn.core.manifest import Core, Head, verify_head
 from dsn.core.placement import Placement, Row, decode_page, page_hash, page_segments
-from dsn.dht.record import PointerBody, PointerRecord, Record, parse_record, verify
+from dsn.dht.record import PointerBody, PointerRecord
 from dsn.errors import DsnError, MalformedMessage, NotFound, ShardCorrupt, Unreachable
-from dsn.ids import Commit, FileId, NodeId, format_node_id
+from dsn.ids import Commit, FileId, NodeId
 from dsn.units import leaf_count
 
-POINTER_ANSWERS = 4
-"""Answers to wait for before the newest pointer among them is believed."""
 PAGE_PLACE_BYTES = 36
 
 _Value = TypeVar("_Value")
@@ -94,7 +92,7 @@ async def first_good(calls: Sequence[Callable[[], Awaitable[_Value]]]) -> _Value
 
 
 class Manifests:
-    """Fetches manifests through the listed nodes, and remembers who sent wrong copies."""
+    """Fetches manifests through the network, and remembers who sent wrong copies."""
 
     def __init__(self, nodes: Nodes, faults: Faults) -> None:
         """Ask ``nodes``; note in ``faults``."""
@@ -109,22 +107,24 @@ class Manifests:
         """
         record = await self.newest(file_id)
         body = PointerBody.decode(open_box(keys.head_key, record.body))
+        await self._nodes.reach(node for node, _ in body.holders)
         head = await self._head(file_id, keys, body)
         core = head.core
         pages = await asyncio.gather(
             *(self._page(head, keys, number) for number in range(len(head.pages)))
         )
         placement = Placement(head.nodes, tuple(row for page in pages for row in page))
+        await self._nodes.reach(head.nodes)
         return Manifest(file_id, keys, head.sequence, core, placement, self._copies(head, body))
 
     async def newest(self, key: bytes) -> PointerRecord:
-        """The newest valid pointer record under ``key`` among the first answers.
+        """The newest valid pointer record under ``key`` that disjoint searches find.
 
         Raises:
             NotFound: Nobody has one.
             Unreachable: Nobody answers.
         """
-        found = await find_record(self._nodes, key)
+        found = await self._nodes.find_record(key)
         if not isinstance(found, PointerRecord):
             raise NotFound("no node knows this file", hint="check the link, or the network")
         return found
@@ -197,27 +197,3 @@ class Manifests:
             for copy in ref.copies:
                 held.setdefault(head.nodes[copy.node], []).append((copy.commit, length))
         return tuple(Copies(node, tuple(shards)) for node, shards in held.items())
-
-
-async def find_record(nodes: Nodes, key: bytes) -> Record | None:
-    """The newest valid record under ``key`` among the first answers, or ``None``."""
-    now_s = nodes.clock.now_s()
-
-    async def call(node: NodeId) -> Record | None:
-        raw = await nodes.peer(node).get_pointer(key)
-        if raw is None:
-            return None
-        record = parse_record(raw)
-        verify(record, nodes.network.network_id, now_s)
-        if record.key != key:
-            name = format_node_id(node)
-            raise MalformedMessage(f"{name} sent a record under another key", peer=name)
-        return record
-
-    answers = await nodes.each(call, enough=POINTER_ANSWERS)
-    if not answers:
-        raise Unreachable(
-            f"none of {len(nodes.ids)} nodes answered", hint="start the network: dsn devnet up"
-        )
-    found = [record for record in answers.values() if record is not None]
-    return max(found, key=lambda record: record.sequence, default=None)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from dsn.apps.manifests import find_record
 from dsn.apps.nodes import Nodes
 from dsn.apps.pointers import Pointers
 from dsn.apps.stored import StoredFile
@@ -26,11 +25,13 @@ from dsn.core.cipher import open_box, seal_box
 from dsn.core.keys import FileKeys, IdentityKeys, SigningKey
 from dsn.dht.record import SlotRecord, next_sequence, parse_record, sign_slot, slot_key, verify
 from dsn.errors import DsnError, NotFound, UsageError
-from dsn.ids import FileId
+from dsn.ids import FileId, NodeId
 from dsn.ports import Clock, Entropy
 from dsn.store.files import write_atomic
 
 SLOT_TERM_S = 365 * 86_400
+MOST_HOLDERS = 8
+"""Nodes that keep the slot of an empty catalogue; else the newest run's holders do."""
 
 ReadFile = Callable[[FileId, FileKeys], Awaitable[bytes]]
 WriteFile = Callable[[bytes], Awaitable[StoredFile]]
@@ -52,6 +53,7 @@ class Catalogue:
         self._signer = SigningKey(keys.slot_seed)
         self._seal_key = keys.slot_seal_key
         self._sequence = 0
+        self._holders: set[NodeId] = set()
         self._runs: list[tuple[RunRef, tuple[Row, ...]]] = []
         self.entries: dict[str, Entry] = {}
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -67,7 +69,7 @@ class Catalogue:
         """
         local = self._load_local()
         try:
-            found = await find_record(self._nodes, slot_key(self._signer.public))
+            found = await self._nodes.find_record(slot_key(self._signer.public))
         except DsnError:
             if local is None:
                 raise
@@ -148,14 +150,14 @@ class Catalogue:
         old = self._runs[keep:]
         ordered = tuple(sorted(changes, key=lambda row: row.name))
         rows = merge_rows([*(run for _, run in old), ordered], oldest=keep == 0)
-        runs = self._runs[:keep]
+        runs, holders = self._runs[:keep], self._holders
         if rows:
             data = encode_run(rows)
             stored = await write(data)
             ref = RunRef(stored.owner_key, stored.file_id, len(rows))
             write_atomic(self._run_file(ref), data, 0o600)
-            runs = [*runs, (ref, rows)]
-        await self._publish(runs, pointers)
+            runs, holders = [*runs, (ref, rows)], set(stored.copies)
+        await self._publish(runs, holders, pointers)
         self._runs = runs
         self.entries = merge(run for _, run in runs)
         for ref, _ in old:
@@ -163,7 +165,10 @@ class Catalogue:
             self._run_file(ref).unlink(missing_ok=True)
 
     async def _publish(
-        self, runs: Sequence[tuple[RunRef, tuple[Row, ...]]], pointers: Pointers
+        self,
+        runs: Sequence[tuple[RunRef, tuple[Row, ...]]],
+        holders: set[NodeId],
+        pointers: Pointers,
     ) -> None:
         now_s = self._clock.now_s()
         body = SlotBody(tuple(ref for ref, _ in runs)).encode()
@@ -175,7 +180,10 @@ class Catalogue:
             expires_s=int(now_s) + SLOT_TERM_S,
             body=seal_box(self._seal_key, body, self._entropy(12)),
         )
-        await pointers.publish(record)
+        holders = holders or set(list(self._nodes.dht.proven)[:MOST_HOLDERS])
+        await pointers.hold(record, holders)
+        await pointers.flush()
+        self._holders = holders
         self._sequence = record.sequence
         write_atomic(self._folder / "slot", record.encode(), 0o600)
 

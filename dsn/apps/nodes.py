@@ -1,4 +1,4 @@
-"""The nodes that a client knows: connections to them, and what they said of themselves."""
+"""The nodes that a client meets: how they are found, and what they say of themselves."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
-from dsn.dht.contact import Contact
-from dsn.dht.network import Network
-from dsn.errors import DsnError, NotFound, TimedOut, Unreachable
-from dsn.ids import NodeId, format_node_id
+from dsn.apps.dht import Dht
+from dsn.dht.contact import Contact, subnet_of
+from dsn.dht.record import Record
+from dsn.dht.routing import BUCKET_SIZE
+from dsn.errors import DsnError, TimedOut, Unreachable
+from dsn.ids import ID_BYTES, NodeId, format_node_id
 from dsn.machines.placement import Candidate
-from dsn.ports import Clock
+from dsn.machines.upkeep import sample
+from dsn.ports import Clock, Entropy
 from dsn.rpc.channel import Connections, NodePeer
 
 ANSWER_S = 4.0
 """Longest wait for a short answer, so that no command hangs on a frozen node."""
 GRACE_S = 0.25
 """What late answers still get once enough are in."""
+
+CANDIDATES = 96
+"""Nodes asked for their terms before a put: three times what the widest default scheme needs."""
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -66,78 +72,135 @@ async def ask(
 
 
 class Nodes:
-    """All listed nodes, by id, and which of them were slow or gone in this session."""
+    """The nodes of the network as one client meets them, and which were slow or gone."""
 
-    def __init__(self, network: Network, connections: Connections, clock: Clock) -> None:
-        """Know the contacts of ``network``."""
-        self.network = network
+    def __init__(
+        self,
+        dht: Dht,
+        connections: Connections,
+        seek: Callable[[], Awaitable[int]],
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        """Find nodes through ``dht``; ``seek`` looks for contacts when no known one answers."""
+        self.dht, self.network = dht, dht.network
         self.clock = clock
         self.late: set[NodeId] = set()
         self.max_pending: dict[NodeId, int] = {}
-        self._contacts = {contact.node_id: contact for contact in network.contacts}
-        self._connections = connections
-
-    @property
-    def ids(self) -> list[NodeId]:
-        """Every listed node."""
-        return list(self._contacts)
+        self._connections, self._seek, self._entropy = connections, seek, entropy
 
     def contact(self, node: NodeId) -> Contact:
         """How ``node`` is reached.
 
         Raises:
-            NotFound: It is not listed.
+            Unreachable: Nobody says where it is.
         """
-        try:
-            return self._contacts[node]
-        except KeyError:
+        contact = self.dht.contact(node)
+        if contact is None:
             name = format_node_id(node)
-            raise NotFound(f"{name} is not listed in the network file", peer=name) from None
+            raise Unreachable(f"{name} is nowhere to be found", peer=name)
+        return contact
 
     def address(self, node: NodeId) -> str:
-        """Where ``node`` is, or ``unlisted``."""
-        return self._contacts[node].address if node in self._contacts else "unlisted"
+        """Where ``node`` is, or ``unknown``."""
+        contact = self.dht.contact(node)
+        return contact.address if contact else "unknown"
 
     def peer(self, node: NodeId, *, fresh: bool = False) -> NodePeer:
         """A connection to ``node``; see ``Connections.peer``."""
         return self._connections.peer(self.contact(node), fresh=fresh)
 
-    def group(self, node: NodeId) -> str:
-        """The placement group of ``node``: no two shards of a segment share one."""
-        address = self._contacts[node].address.rsplit(":", 1)[0]
+    def group(self, contact: Contact) -> str:
+        """The placement group of a node: no two shards of a segment share one.
+
+        Whatever the addresses say, nodes found on the LAN are in the subnet of this client.
+        """
         match self.network.genesis.placement_group:
             case "subnet":
-                return address.rsplit(".", 1)[0]
+                entry = self.dht.book.get(contact.node_id)
+                return "lan" if entry and entry.source == "lan" else subnet_of(contact.host)
             case "machine":
-                return address
+                return contact.host
             case _:
-                return format_node_id(node)
+                return format_node_id(contact.node_id)
+
+    async def discover(self, wanted: int) -> list[Contact]:
+        """Some ``wanted`` nodes from all over the keyspace, drawn at random if there are more.
+
+        Raises:
+            Unreachable: Nobody lets this client in.
+        """
+        closest = (await self.dht.find_nodes(self.dht.table.me)).lookup.closest()
+        if not closest and await self._seek():
+            closest = (await self.dht.find_nodes(self.dht.table.me)).lookup.closest()
+        if not closest:
+            raise self.dht.nobody()
+        found = len(closest)
+        while found >= BUCKET_SIZE and found < wanted:
+            await self.dht.find_nodes(self._entropy(ID_BYTES))
+            before, found = found, len(self.dht.known())
+            if found == before:
+                break
+        return sample(self.dht.known(), wanted, self._entropy)
+
+    async def find_record(self, key: bytes) -> Record | None:
+        """The newest valid record under ``key``, or ``None`` if those who should know have none.
+
+        Raises:
+            Unreachable: Nobody answers.
+        """
+        search = await self.dht.find_records(key)
+        if not search.lookup.depth and await self._seek():
+            search = await self.dht.find_records(key)
+        if not search.lookup.depth:
+            raise self.dht.nobody()
+        return search.newest
 
     async def survey(self) -> list[Candidate]:
-        """Ask every node for its terms; those that answer are candidates for placement."""
-        answers = await self.each(self._candidate, enough=max(1, len(self.ids) * 2 // 3))
+        """Ask nodes for their terms; those that answer are candidates for placement."""
+        contacts = {each.node_id: each for each in await self.discover(CANDIDATES)}
+        enough = max(1, len(contacts) * 2 // 3)
+        answers = await self.each(self._candidate, enough=enough, among=contacts)
         if not answers:
             raise Unreachable(
-                f"none of {len(self.ids)} nodes answered", hint="start the network: dsn devnet up"
+                f"none of {len(contacts)} nodes answered", hint="see dsn doctor --net"
             )
         return list(answers.values())
+
+    async def reach(self, nodes: Iterable[NodeId]) -> None:
+        """See where ``nodes`` are now, before they are needed; those not found count as late."""
+        unproven = [node for node in nodes if node not in self.dht.proven]
+        await self.each(self._reach, enough=len(unproven), among=unproven)
+
+    async def _reach(self, node: NodeId) -> None:
+        said = self.dht.contact(node)
+        if said is None or not await self.dht.ping(said):
+            found = await self.dht.locate(node)
+            if found is None or found == said or not await self.dht.ping(found):
+                raise Unreachable(f"{format_node_id(node)} is not to be found")
 
     async def each(
         self,
         call: Callable[[NodeId], Awaitable[_Value]],
         *,
         enough: int,
-        among: Iterable[NodeId] | None = None,
+        among: Iterable[NodeId],
     ) -> Answers[NodeId, _Value]:
-        """``call`` every node (``among`` them), side by side; the silent ones count as late."""
-        chosen = self.ids if among is None else list(among)
-        answers = await ask({node: call(node) for node in chosen}, enough=enough)
+        """``call`` every node of ``among``, side by side; the silent ones count as late."""
+        answers = await ask({node: call(node) for node in among}, enough=enough)
         self.late.update(answers.failed)
         return answers
 
     async def _candidate(self, node: NodeId) -> Candidate:
+        contact = self.contact(node)
         began_s = self.clock.monotonic_s()
-        terms = await self.peer(node).get_terms(timeout_s=ANSWER_S)
+        terms = await self._connections.peer(contact).get_terms(timeout_s=ANSWER_S)
         self.max_pending[node] = terms.max_pending_bytes
-        latency_s = self.clock.monotonic_s() - began_s
-        return Candidate(node, self.group(node), terms.free_bytes, latency_s)
+        return Candidate(
+            node,
+            self.group(contact),
+            terms.free_bytes,
+            self.clock.monotonic_s() - began_s,
+            self.dht.book.score(node, self.clock.now_s()),
+            contact.address,
+        )

@@ -17,7 +17,7 @@ from dsn.apps.holdings import Holdings
 from dsn.apps.journal import Journal
 from dsn.apps.manifests import Manifest, Manifests
 from dsn.apps.names import Catalogue
-from dsn.apps.results import FileState, PutResult
+from dsn.apps.results import FileState, Placed, PutResult
 from dsn.apps.stored import StoredFile
 from dsn.apps.uploads import PutSession
 from dsn.core.capability import Capability, format_capability, make_capability
@@ -27,7 +27,8 @@ from dsn.core.keys import LINK_KEY_BYTES, FileKeys, Kind
 from dsn.core.layout import Scheme, default_scheme
 from dsn.core.manifest import FileKind, Private
 from dsn.errors import DsnError, NoSpace, NotFound, Unreachable
-from dsn.ids import Commit, FileId, NodeId, format_base32, short
+from dsn.ids import Commit, FileId, NodeId, format_base32, format_node_id, short
+from dsn.machines.placement import Reason
 from dsn.ports import Clock, Entropy
 from dsn.store.transfer import BytesSource, FileSource, Source, SpoolSource, read_all
 from dsn.units import INLINE_BYTES, MIB
@@ -256,6 +257,7 @@ class Puts:
             await self._flusher
         await self.flush()
         await self.session.settle()
+        await self.session.pointers.flush()
         for name, file, _ in self._named:
             for part in (file, *file.children):
                 self._check_placed(name, part)
@@ -308,6 +310,7 @@ class Puts:
             file.sent_bytes + sum(child.sent_bytes for child in file.children),
             self.clock.monotonic_s() - began_s,
             tuple(file.warnings),
+            tuple(_placed(reason) for reason in self.session.explain(file)),
         )
 
     async def __aenter__(self) -> Self:
@@ -341,6 +344,20 @@ class Puts:
                 self.session.files.clear()
                 await self.change(stored)
             await self.session.revise_all()
+
+
+def _placed(reason: Reason) -> Placed:
+    candidate = reason.candidate
+    return Placed(
+        format_node_id(candidate.node),
+        candidate.address,
+        candidate.group,
+        candidate.free_bytes,
+        round(candidate.latency_s * 1e3, 1),
+        round(candidate.score, 2),
+        round(reason.weight, 4),
+        reason.verdict,
+    )
 
 
 def _spool(source: IO[bytes], spool: IO[bytes]) -> None:

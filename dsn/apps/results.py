@@ -27,6 +27,20 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """Why a node holds a file or not; ``weight`` is its chance to be drawn first."""
+
+    node: str
+    address: str
+    group: str
+    free_bytes: int
+    latency_ms: float
+    score: float
+    weight: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
 class PutResult:
     """A stored file or directory and the links that open it."""
 
@@ -43,6 +57,7 @@ class PutResult:
     uploaded_bytes: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    explained: tuple[Placed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from dsn.ids import Commit, NodeId, short
 from dsn.kernels import isal
 from dsn.ledger.receipt import Receipt
 from dsn.machines import placement
-from dsn.machines.placement import Candidate, uniform
+from dsn.machines.placement import Candidate, Reason, uniform
 from dsn.machines.upload import Row, Upload
 from dsn.ports import Clock, Entropy
 from dsn.runtime.kernel import Kernel
@@ -108,7 +108,6 @@ class PutSession:
         trace: TracebackType | None,
     ) -> None:
         """End all streams."""
-        self.pointers.close()
         await self._fleet.close()
 
     @property
@@ -124,10 +123,14 @@ class PutSession:
     def place(self, scheme: Scheme, size: int) -> Upload:
         """Choose nodes for a file of ``size`` bytes."""
         alive = [c for c in self._candidates if c.node not in self._fleet.failed]
-        bytes_each = size // scheme.required + size // 256 + 65_536
         seed = int.from_bytes(self._entropy(16), "big")
-        order = placement.choose(alive, scheme, bytes_each, uniform(seed))
+        order = placement.choose(alive, scheme, _bytes_each(scheme, size), uniform(seed))
         return Upload(order, scheme.total)
+
+    def explain(self, file: StoredFile) -> list[Reason]:
+        """Why each node that answered holds ``file`` or not."""
+        each = _bytes_each(file.scheme, file.size)
+        return placement.explain(self._candidates, file.shards(), self._fleet.failed, each)
 
     async def put(self, file: StoredFile) -> None:
         """Store one file: every row and manifest copy has a receipt when this returns."""
@@ -304,7 +307,10 @@ class PutSession:
             if len(file.copies) == len(holders):
                 break
         small = all(len(copies[0].data) <= SMALL_SHARD_BYTES for copies in boxes.values())
-        await self.pointers.publish(pointer, told=holders if small else ())
+        if small:
+            self.pointers.add(pointer, holders)  # it travelled with the head
+        else:
+            await self.pointers.hold(pointer, holders)
 
     def _holders(self, file: StoredFile, wanted: int) -> list[NodeId]:
         nodes = [node for node in file.upload.nodes if node not in self._fleet.failed]
@@ -396,3 +402,8 @@ class PutSession:
                 clock=self._clock,
                 entropy=self._entropy,
             )
+
+
+def _bytes_each(scheme: Scheme, size: int) -> int:
+    """What a holder stores at most of a file of ``size`` bytes, its manifest copy included."""
+    return size // scheme.required + size // 256 + 65_536

@@ -89,7 +89,7 @@ def _create(directory: Path, nodes: int, group: str, capacity: str | None) -> De
 
 def _bring_up(session: Session, network: Devnet) -> None:
     began_s, ran = time.monotonic(), len(network.running())
-    network = session.run(devnet_run.bring_up(network, network.processes, system_entropy))
+    network = session.run(devnet_run.bring_up(network, network.processes))
     session.emit(network.fields())
     everyone = count(len(network.processes), "node")
     if ran == len(network.processes):
@@ -154,7 +154,7 @@ def start(session: Session, name: str, directory: Path) -> None:
     """Start one process, or let a frozen one go on; returns when it serves."""
     with lock(directory):
         network = Devnet.load(directory)
-        network = session.run(devnet_run.bring_up(network, [network.named(name)], system_entropy))
+        network = session.run(devnet_run.bring_up(network, [network.named(name)]))
     session.emit(network.fields())
     session.say(f"{name} serves at {network.named(name).address}")
 

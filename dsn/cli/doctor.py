@@ -16,10 +16,11 @@ FAULT_EXIT = 1
 
 
 @click.command()
+@click.option("--net", is_flag=True, help="Try every way into the network, and ask the own node.")
 @pass_session
-def doctor(session: Session) -> int:
+def doctor(session: Session, net: bool) -> int:
     """Check this machine, this home and its network; exits with 1 if something needs a fix."""
-    findings = session.run(_examine(session))
+    findings = session.run(_examine(session, net))
     session.emit({"checks": [dataclasses.asdict(finding) for finding in findings]})
     if not session.json:
         rows = [(one.name, "ok" if one.ok else "fault", one.detail) for one in findings]
@@ -30,7 +31,6 @@ def doctor(session: Session) -> int:
     return 0 if all(finding.ok for finding in findings) else FAULT_EXIT
 
 
-async def _examine(session: Session) -> list[Finding]:
-    return [
-        finding async for finding in examine(session.home_path(), SystemClock(), system_entropy)
-    ]
+async def _examine(session: Session, net: bool) -> list[Finding]:
+    home, ways = session.home_path(), session.settings().dht if net else None
+    return [finding async for finding in examine(home, SystemClock(), system_entropy, ways)]

@@ -64,8 +64,9 @@ def join(session: Session, network_file: Path) -> None:
     """Join the network that NETWORK_FILE describes, once its signature is checked."""
     home = Home.open(session.home_path())
     joined = _join(home, _read_network(network_file))
-    session.emit({"home": str(home.path), "network": _named(joined), "nodes": len(joined.contacts)})
-    session.say(f"joined {joined.genesis.name}: {count(len(joined.contacts), 'node')} listed")
+    contacts = len(joined.contacts)
+    session.emit({"home": str(home.path), "network": _named(joined), "contacts": contacts})
+    session.say(f"joined {joined.genesis.name}: {count(contacts, 'contact')} to start from")
 
 
 @click.command()

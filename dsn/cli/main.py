@@ -34,6 +34,10 @@ SECTIONS = {
         "share": ("dsn.cli.share:share", "Print a link that opens one file."),
         "rm": ("dsn.cli.files:rm", "Remove files and free their space."),
     },
+    "Network": {
+        "net": ("dsn.cli.net:net", "Found a network, see its nodes, follow a search."),
+        "sim": ("dsn.cli.sim:sim", "Try the protocols at a scale no machine holds."),
+    },
     "Operators": {
         "provider": ("dsn.cli.provider:provider", "Offer disk to the network."),
         "config": ("dsn.cli.config:config", "Show every setting and where it came from."),

@@ -22,7 +22,13 @@ def run_with_client(
 
     async def run() -> Result:
         with session.progress() as progress:
-            opened = Client.open(home, notice=session.notice, progress=progress, passphrase=secret)
+            opened = Client.open(
+                home,
+                notice=session.notice,
+                progress=progress,
+                passphrase=secret,
+                dht=session.settings().dht,
+            )
             async with opened as client:
                 return await work(client)
 

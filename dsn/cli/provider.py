@@ -10,14 +10,15 @@ import click
 
 from dsn.cli.secrets import passphrase
 from dsn.cli.session import Session, pass_session
-from dsn.config import FILE_NAME, parse_size
+from dsn.config import FILE_NAME, Settings, parse_size
 from dsn.errors import ConfigError
 from dsn.store.home import Home
 from dsn.ui.table import fields
 from dsn.units import format_size
 
 if TYPE_CHECKING:
-    from dsn.apps.provider import NodeConfig, Ready
+    from dsn.apps.node.run import Ready
+    from dsn.apps.provider import NodeConfig
 
 SPACE = ("used", "reserved", "trash", "overhead", "free", "withheld", "capacity")
 
@@ -33,10 +34,19 @@ def provider() -> None:
     "--listen", metavar="HOST:PORT", help="Where the node listens; 0.0.0.0:7077 at first."
 )
 @click.option(
+    "--address", metavar="HOST:PORT", help="Where others reach it, if not where it listens."
+)
+@click.option(
     "--network", metavar="FILE", type=click.Path(path_type=Path), help="Join this network at once."
 )
 @pass_session
-def init(session: Session, capacity: str, listen: str | None, network: Path | None) -> None:
+def init(
+    session: Session,
+    capacity: str,
+    listen: str | None,
+    address: str | None,
+    network: Path | None,
+) -> None:
     """Set this home up as a node: what it offers, and where it listens.
 
     The home's keys must be there ('dsn init' makes them); they are the node's identity.
@@ -49,14 +59,17 @@ def init(session: Session, capacity: str, listen: str | None, network: Path | No
     key = identity(home, passphrase(session, home))
     if network is not None:
         home.save_network(network.read_text(encoding="utf-8", errors="replace"))
-    settings = session.settings(provider__listen=listen).provider
-    configure(home, parse_size(capacity), settings.listen, home.path / FILE_NAME)
+    given = {"provider__listen": listen, "provider__address": address}
+    settings = session.settings(**given).provider
+    offered = parse_size(capacity)
+    configure(home, offered, settings.listen, settings.address, home.path / FILE_NAME)
     offer = {
         "home": str(home.path),
         "node_id": format_node_id(node_id_of(key.public)),
         "public_key": format_base32(key.public),
         "listen": settings.listen,
-        "capacity": parse_size(capacity),
+        "contact": f"{format_base32(key.public)}@{settings.address or settings.listen}",
+        "capacity": offered,
     }
     session.emit(offer)
     session.say(fields(_readable(offer)))
@@ -74,7 +87,7 @@ def run(session: Session, listen: str | None, capacity: str | None) -> None:
 
     settings = session.settings(provider__listen=listen, provider__capacity=capacity)
     silence_grpc()
-    config = _node_config(session, settings.provider)
+    config = _node_config(session, settings)
     configure_logs(settings.log.level, as_json=not sys.stderr.isatty())
     tune_allocator()
     session.run(_serve(session, config))
@@ -87,15 +100,15 @@ def status(session: Session) -> None:
     from dsn.runtime.control import ask_control
 
     home = Home.open(session.home_path())
-    answer = session.run(ask_control(home.run / "control.sock", "status"))
+    answer = session.run(ask_control(home.control_socket, "status"))
     session.emit(answer)
     session.say(fields(_readable(answer)))
 
 
-def _node_config(session: Session, offered: Any) -> NodeConfig:
+def _node_config(session: Session, settings: Settings) -> NodeConfig:
     from dsn.apps.provider import NodeConfig
 
-    home = Home.open(session.home_path())
+    home, offered = Home.open(session.home_path()), settings.provider
     if not offered.capacity:
         raise ConfigError(
             f"{home.path} offers no capacity yet",
@@ -103,11 +116,13 @@ def _node_config(session: Session, offered: Any) -> NodeConfig:
             code="no_capacity",
         )
     secret = passphrase(session, home)
-    return NodeConfig(home, int(offered.capacity), offered.listen, secret)
+    return NodeConfig(
+        home, int(offered.capacity), offered.listen, offered.address, settings.dht, secret
+    )
 
 
 async def _serve(session: Session, config: NodeConfig) -> None:
-    from dsn.apps.provider import run_node
+    from dsn.apps.node.run import run_node
     from dsn.runtime.clock import SystemClock
     from dsn.runtime.entropy import system_entropy
     from dsn.runtime.process import stop_signals

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from dsn.apps.results import PutResult
 from dsn.cli.session import Session, pass_session
 from dsn.errors import NotFound, UsageError
 from dsn.ui.figures import count, format_seconds, format_speed
+from dsn.ui.table import columns
 from dsn.units import format_size
 
 if TYPE_CHECKING:
@@ -30,9 +31,15 @@ NOT_YET_PRICED = {"cost": None, "expires": None}
 @click.option(
     "--scheme", metavar="REQUIRED/TOTAL", help="Any REQUIRED of TOTAL shards give the file back."
 )
+@click.option("--explain", is_flag=True, help="Show why each node holds the file, or does not.")
 @pass_session
 def put(
-    session: Session, paths: Sequence[str], recursive: bool, name: str | None, scheme: str | None
+    session: Session,
+    paths: Sequence[str],
+    recursive: bool,
+    name: str | None,
+    scheme: str | None,
+    explain: bool,
 ) -> None:
     """Store files and directories; - is standard input.
 
@@ -48,10 +55,13 @@ def put(
     results = session.with_client(lambda client: client.put(items, scheme=chosen))
     for result in results:
         describe(session, result)
+        if explain:
+            for line in explained(result):
+                session.notice(line)
     session.say(
         [results[0].read] if len(results) == 1 else [f"{r.read}  {r.name}" for r in results]
     )
-    session.emit(to_fields(results))
+    session.emit(to_fields(results, explain=explain))
 
 
 def choose_scheme(text: str) -> Scheme | None:
@@ -127,11 +137,34 @@ def describe(session: Session, result: PutResult) -> None:
         session.warn(warning)
 
 
-def to_fields(results: Sequence[PutResult]) -> dict[str, object]:
-    """The stable output: the object of one put, or all of them under ``files``."""
-    objects: list[dict[str, object]] = [
-        dataclasses.asdict(result) | NOT_YET_PRICED for result in results
+def explained(result: PutResult) -> Iterator[str]:
+    """A table of the nodes that were asked: what each offered, and what came of it."""
+    yield f"placement of {result.name} as {result.scheme}:"
+    rows = [("NODE", "ADDRESS", "GROUP", "FREE", "LATENCY", "SCORE", "WEIGHT", "VERDICT")]
+    rows += [
+        (
+            placed.node[:16],
+            placed.address,
+            placed.group[:18],
+            format_size(placed.free_bytes),
+            f"{placed.latency_ms:.1f} ms",
+            f"{placed.score:.2f}",
+            f"{placed.weight:.1%}",
+            placed.verdict,
+        )
+        for placed in result.explained
     ]
+    yield from columns(rows)
+
+
+def to_fields(results: Sequence[PutResult], *, explain: bool = False) -> dict[str, object]:
+    """The stable output: the object of one put, or all of them under ``files``."""
+    objects: list[dict[str, object]] = []
+    for result in results:
+        fields = dataclasses.asdict(result) | NOT_YET_PRICED
+        if not explain:
+            del fields["explained"]
+        objects.append(fields)
     if len(objects) == 1:
         return objects[0]
     return {

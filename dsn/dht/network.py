@@ -9,12 +9,13 @@ Spec: docs/spec/network.md#network-file.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import ConfigDict, Field, StrictBool, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, TypeAdapter
 from pydantic import ValidationError as _Refused
 from pydantic_core import ErrorDetails
 
@@ -30,12 +31,24 @@ PlacementGroup = Literal["node", "machine", "subnet"]
 """What may hold at most one shard of a segment: a node, an address, a /24 (v6 /48)."""
 PLACEMENT_GROUPS: Final[tuple[PlacementGroup, ...]] = get_args(PlacementGroup)
 
+MAX_DNS_NAMES: Final = 8
+_MAX_DNS_CHARS: Final = 253
+_DNS_LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+_DNS_NAME: Final = re.compile(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*")
+
 _NOTHING_ELSE: Final = ConfigDict(extra="forbid")
+
+
+def _dns_name(text: str) -> str:
+    if len(text) > _MAX_DNS_CHARS or not _DNS_NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is not a DNS name")
+    return text
 
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 _Seconds = Annotated[int, Field(strict=True, ge=0, le=U64_MAX)]
 _Signature = Annotated[bytes, bytes_of(SIGNATURE_BYTES)]
+_DnsName = Annotated[str, AfterValidator(_dns_name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,8 @@ class Genesis:
     """What never changes of a network; its hash is the network id.
 
     ``created_s`` is in Unix seconds; ``operator_public`` is the Ed25519 key that signs the
-    file; ``address_limits`` bounds connections an address and a subnet (off on loopback).
+    file; ``address_limits`` bounds connections an address and a subnet (off on loopback);
+    with ``shard_records`` nodes announce which shards they hold.
     """
 
     __pydantic_config__ = _NOTHING_ELSE
@@ -53,13 +67,14 @@ class Genesis:
     operator_public: PublicKey
     placement_group: PlacementGroup
     address_limits: StrictBool
+    shard_records: StrictBool = False
 
     def encode(self) -> bytes:
         """The fixed encoding that is hashed and signed."""
         writer = Writer().text(self.name).u64(self.created_s)
         writer.raw(self.operator_public, PUBLIC_KEY_BYTES)
         writer.u8(PLACEMENT_GROUPS.index(self.placement_group))
-        return writer.u8(self.address_limits).done()
+        return writer.u8(self.address_limits).u8(self.shard_records).done()
 
     @property
     def network_id(self) -> NetworkId:
@@ -69,13 +84,15 @@ class Genesis:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network file whose signature holds."""
+    """A network file whose signature holds: its genesis, and ways in, which may change."""
 
     __pydantic_config__ = _NOTHING_ELSE
 
     signature: _Signature
     genesis: Genesis
     contacts: Annotated[tuple[Contact, ...], Field(max_length=U16_MAX)] = ()
+    dns: Annotated[tuple[_DnsName, ...], Field(max_length=MAX_DNS_NAMES)] = ()
+    """Names whose TXT records hold node records."""
 
     @property
     def network_id(self) -> NetworkId:
@@ -88,18 +105,24 @@ class Network:
         writer.var(self.genesis.encode()).u16(len(self.contacts))
         for contact in self.contacts:
             writer.raw(contact.public_key, PUBLIC_KEY_BYTES).text(contact.address)
+        writer.u8(len(self.dns))
+        for name in self.dns:
+            writer.text(name)
         return writer.done()
 
 
 def sign_network(
-    genesis: Genesis, contacts: Sequence[Contact], sign: Callable[[bytes], bytes]
+    genesis: Genesis,
+    contacts: Sequence[Contact],
+    sign: Callable[[bytes], bytes],
+    dns: Sequence[str] = (),
 ) -> Network:
     """Make a network file; ``sign`` uses the operator's key.
 
     Raises:
         ConfigError: A value that ``parse_network`` would refuse.
     """
-    blank = Network(bytes(SIGNATURE_BYTES), genesis, tuple(contacts))
+    blank = Network(bytes(SIGNATURE_BYTES), genesis, tuple(contacts), tuple(dns))
     signed = replace(blank, signature=sign(blank.preimage()))
     return parse_network(format_network(signed))
 
@@ -110,6 +133,11 @@ def format_network(network: Network) -> str:
     lines = [
         "# Which network this is. Signed by its operator: any change makes the file invalid.",
         f'signature = "{format_base32(network.signature)}"',
+    ]
+    if network.dns:
+        names = ", ".join(f'"{name}"' for name in network.dns)
+        lines.append(f"dns = [{names}]")
+    lines += [
         "",
         "[genesis]",
         f'name = "{genesis.name}"',
@@ -117,6 +145,7 @@ def format_network(network: Network) -> str:
         f'operator_public = "{format_base32(genesis.operator_public)}"',
         f'placement_group = "{genesis.placement_group}"',
         f"address_limits = {str(genesis.address_limits).lower()}",
+        f"shard_records = {str(genesis.shard_records).lower()}",
     ]
     for contact in network.contacts:
         lines += ["", "[[contacts]]", f'public_key = "{format_base32(contact.public_key)}"']

@@ -1,4 +1,4 @@
-"""Signed, self-certifying records: where a file's newest manifest is, and a person's catalogue.
+"""Signed, self-certifying records: where a file's manifest, a person's catalogue, a node is.
 
 Anyone can judge a record alone: its key is a hash of what it names, its signature is by the
 key it names, and between two of one key everyone prefers the same one.
@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import ClassVar, Final
 
 from dsn.core import tags
 from dsn.core.codec import Reader, Writer
 from dsn.core.hashing import HASH_BYTES, sha256, tagged
 from dsn.core.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, verify_signature
-from dsn.errors import MalformedMessage, PeerError
+from dsn.dht.node_record import NodeRecord, read_node_record
+from dsn.dht.shards import ShardRecord, read_shard_record
+from dsn.dht.signed import check_dates, check_size
 from dsn.ids import ID_BYTES, Commit, FileId, NetworkId, NodeId
 from dsn.units import KIB
 
@@ -24,9 +26,6 @@ MAX_RECORD_BYTES: Final = 4 * KIB
 """A DHT value: small enough to store for strangers."""
 MAX_HOLDERS: Final = 48
 """Holders a pointer names; the body then still fits in a record."""
-MAX_AHEAD_S: Final = 2 * 3_600
-"""How far a sequence may run ahead of the reader's clock: wrong clocks, but no squatting."""
-_US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,8 @@ class PointerRecord:
     ``sequence`` is in Unix microseconds, ``expires_s`` in Unix seconds; ``body`` is a sealed
     ``PointerBody``.
     """
+
+    MOST_BYTES: ClassVar[int] = MAX_RECORD_BYTES
 
     network: NetworkId
     placement_public: bytes
@@ -71,6 +72,8 @@ class SlotRecord:
     ``sequence`` is in Unix microseconds, ``expires_s`` in Unix seconds; ``body`` is sealed.
     """
 
+    MOST_BYTES: ClassVar[int] = MAX_RECORD_BYTES
+
     network: NetworkId
     slot_public: bytes
     sequence: int
@@ -97,7 +100,7 @@ class SlotRecord:
         return self.preimage() + self.signature
 
 
-Record = PointerRecord | SlotRecord
+Record = PointerRecord | SlotRecord | NodeRecord | ShardRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +179,16 @@ def sign_slot(
 
 
 def parse_record(raw: bytes) -> Record:
-    """Read a record of either kind; ``verify`` judges it.
+    """Read a record of any kind; ``verify`` judges it.
 
     Args:
         raw: Untrusted.
 
     Raises:
-        MalformedMessage: Over 4 KiB (``too_large``), short, long, or of another kind.
+        MalformedMessage: Over 4 KiB, or 1 KiB of a node's (``too_large``); short, long, or of
+            no known kind.
     """
-    if len(raw) > MAX_RECORD_BYTES:
-        raise _too_large(len(raw))
+    check_size(len(raw), MAX_RECORD_BYTES)
     reader = Reader(raw, "record")
     tag, network = reader.raw(tags.TAG_BYTES), NetworkId(reader.raw(ID_BYTES))
     record: Record
@@ -194,8 +197,13 @@ def parse_record(raw: bytes) -> Record:
         record = PointerRecord(network, placement_public, core_hash, *_tail(reader))
     elif tag == tags.SLOT:
         record = SlotRecord(network, reader.raw(PUBLIC_KEY_BYTES), *_tail(reader))
+    elif tag == tags.NODE_RECORD:
+        check_size(len(raw), NodeRecord.MOST_BYTES)
+        record = read_node_record(reader, network)
+    elif tag == tags.SHARD_RECORD:
+        record = read_shard_record(reader, network)
     else:
-        raise reader.refuse("neither a pointer nor a slot")
+        raise reader.refuse("of no kind that is known")
     reader.end()
     return record
 
@@ -209,34 +217,34 @@ def verify(record: Record, network: NetworkId, now_s: float) -> None:
         now_s: Unix seconds by the reader's clock.
 
     Raises:
-        PeerError: ``other_network``, ``expired``, or ``from_future`` (its sequence is over two
-            hours ahead: accepted, it would lock out its own writer).
-        MalformedMessage: ``too_large``.
+        PeerError: As ``check_record``.
         InvalidSignature: Not by the key it names.
     """
-    if record.network != network:
-        raise PeerError("record: it is of another network", code="other_network")
-    if record.expires_s <= now_s:
-        raise PeerError(
-            f"record: expired at {record.expires_s} s, it is {now_s:.0f} s", code="expired"
-        )
-    if record.sequence > (now_s + MAX_AHEAD_S) * _US:
-        raise PeerError(
-            f"record: sequence {record.sequence // _US} s is over {MAX_AHEAD_S} s ahead of "
-            f"{now_s:.0f} s",
-            code="from_future",
-            hint="check both clocks",
-        )
-    if (size := len(record.encode())) > MAX_RECORD_BYTES:
-        raise _too_large(size)
+    check_record(record, network, now_s)
     verify_signature(record.signer, record.preimage(), record.signature)
+
+
+def check_record(record: Record, network: NetworkId, now_s: float) -> None:
+    """Everything that ``verify`` judges but the signature, which costs a hundred times more.
+
+    Raises:
+        PeerError: As ``check_dates``; of a node's record ``bad_expiry``.
+        InvalidProof: A shard record's commit is not in the batch that was signed.
+        MalformedMessage: ``too_large``.
+    """
+    check_dates(record, network, now_s)
+    if isinstance(record, NodeRecord):
+        record.check_life(now_s)
+    elif isinstance(record, ShardRecord):
+        record.check_path()
+    check_size(len(record.encode()), record.MOST_BYTES)
 
 
 def newer(a: Record, b: Record) -> bool:
     """Whether ``a`` supersedes ``b`` of the same key.
 
     The higher sequence wins; at equal sequences the lower hash does, so that all who see both
-    keep the same one.
+    keep the same one. Shard records of one commit stand side by side, one a holder.
     """
     assert a.key == b.key
     if a.sequence != b.sequence:
@@ -249,7 +257,7 @@ def next_sequence(last: int, now_us: int) -> int:
     return max(last + 1, now_us)
 
 
-def _preimage(tag: bytes, record: Record, named: bytes) -> bytes:
+def _preimage(tag: bytes, record: PointerRecord | SlotRecord, named: bytes) -> bytes:
     writer = Writer().raw(tag, tags.TAG_BYTES).raw(record.network, ID_BYTES)
     writer.raw(named, len(named)).u64(record.sequence).u64(record.expires_s)
     return writer.var(record.body).done()
@@ -258,9 +266,3 @@ def _preimage(tag: bytes, record: Record, named: bytes) -> bytes:
 def _tail(reader: Reader) -> tuple[int, int, bytes, bytes]:
     """Sequence, expiry, body and signature."""
     return reader.u64(), reader.u64(), reader.var(MAX_RECORD_BYTES), reader.raw(SIGNATURE_BYTES)
-
-
-def _too_large(size: int) -> MalformedMessage:
-    return MalformedMessage(
-        f"record: {size} bytes, at most {MAX_RECORD_BYTES} allowed", code="too_large"
-    )

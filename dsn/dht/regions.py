@@ -1,9 +1,10 @@
 """Which nodes keep a record, without a lookup for every key: regions of the keyspace.
 
-A finished lookup knows all nodes within the distance of its farthest one. The largest
-subtree that lies inside that ball is a region: every key in it is kept by those same nodes.
-So publishing any number of records costs one lookup a region and one call a node, bounded by
-the size of the network and not by the number of records.
+A finished lookup knows every node that is nearer to its target than the last one it found.
+Keys that share enough leading bits with the target have nearly the same nearest nodes: together
+they are a region, and its nodes keep every record in it. So publishing any number of records
+costs one lookup a region and one call a node, bounded by the size of the network and not by the
+number of records.
 
 Spec: docs/spec/network.md#publishing.
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dsn.dht.contact import Contact
-from dsn.dht.distance import ID_BITS, distance, shared_bits
+from dsn.dht.distance import shared_bits
 from dsn.dht.routing import BUCKET_SIZE
 
 
@@ -35,16 +36,22 @@ class Region:
 def region_of(target: bytes, closest: Sequence[Contact], size: int = BUCKET_SIZE) -> Region:
     """The region that a lookup of ``target`` settles.
 
+    To a key that shares ``bits`` leading bits with the target, nodes that differ from one
+    another in those bits are in the same order as to the target. With one bit more than the
+    middle node and the farthest share, that holds for the nearer half against the farthest and
+    all beyond it: so half of the region's nodes, at least, are among the ``size`` nearest of any
+    key in it, however the nodes lie.
+
     Args:
         target: What was looked up.
         closest: The nodes that answered, nearest first. Fewer than ``size`` are the whole
             network, and the region is the whole keyspace.
-        size: How many nodes keep a record.
+        size: How many nodes keep a record, at least 2.
     """
     if len(closest) < size:
         return Region(target, 0, tuple(closest))
-    farthest = distance(target, closest[-1].node_id)
-    bits = min(ID_BITS, ID_BITS - farthest.bit_length() + 1)
+    middle, farthest = closest[size // 2 - 1], closest[-1]
+    bits = shared_bits(middle.node_id, farthest.node_id) + 1
     return Region(target, bits, tuple(closest))
 
 

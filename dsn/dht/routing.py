@@ -10,7 +10,7 @@ Spec: docs/spec/network.md#routing-table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from dsn.dht.contact import Contact, subnet_of
@@ -20,9 +20,11 @@ from dsn.ids import NodeId
 BUCKET_SIZE: Final = 20
 """Kademlia's k: how many contacts a bucket holds and how many nodes keep a record."""
 SUBNET_MOST: Final = 2
-"""Contacts of one /24 (v6 /48) in one bucket: a rented rack cannot fill a table."""
+"""Contacts of one /24 (v6 /48) in one bucket, with those that wait: a rented rack cannot
+fill a table."""
 SPARES: Final = 4
-"""Reachable contacts that wait for a place in a full bucket; the newest are kept."""
+"""Reachable contacts that wait for a place in a full bucket; the last seen are kept, and
+the last of them goes first."""
 FAILURES: Final = 2
 """Failures in a row after which a contact goes, even if nobody waits for its place."""
 
@@ -62,7 +64,8 @@ class RoutingTable:
     def get(self, node: NodeId) -> Contact | None:
         """The contact of ``node``, if it has a place."""
         bucket = self._buckets.get(bucket_of(self.me, node), ()) if node != self.me else ()
-        return next((each for each in bucket if each.node_id == node), None)
+        at = _place_of(node, bucket)
+        return None if at is None else bucket[at]
 
     def closest(self, target: bytes, count: int = BUCKET_SIZE) -> list[Contact]:
         """The ``count`` contacts nearest to ``target``, nearest first.
@@ -78,43 +81,51 @@ class RoutingTable:
         return found
 
     def wants(self, contact: Contact) -> bool:
-        """Whether proof that ``contact`` (untrusted) is reachable would change anything."""
+        """Whether proof that ``contact`` (untrusted) is reachable is worth a call.
+
+        It is if ``seen`` would then note a node or an address that is in no place yet, and none
+        would be lost for it. Spares that take turns are worth none: answers to other calls
+        renew them.
+        """
         if contact.node_id == self.me:
             return False
-        known = self.get(contact.node_id)
-        if known is not None:
-            return known.address != contact.address
-        bucket = bucket_of(self.me, contact.node_id)
-        if len(self._buckets.get(bucket, ())) < self._size:
-            return self._subnet_free(bucket, contact)
-        return len(self._spares.get(bucket, ())) < SPARES
+        index = bucket_of(self.me, contact.node_id)
+        bucket, spares = self._buckets.get(index, ()), self._spares.get(index, ())
+        if contact in bucket or contact in spares:
+            return False
+        known = any(each.node_id == contact.node_id for each in (*bucket, *spares))
+        room = known or len(bucket) < self._size or len(spares) < SPARES
+        return room and self._subnet_free(index, contact)
 
     def seen(self, contact: Contact) -> Contact | None:
         """Note that ``contact`` proved itself, just now, at its address.
 
         Returns:
-            A contact to ping when the bucket is full: if it is gone (``failed``), the new one
-            gets its place.
+            A contact to ping when the bucket is full and one more now waits: if it is gone
+            (``failed``), a spare gets its place.
         """
         if contact.node_id == self.me:
             return None
-        self._failures.pop(contact.node_id, None)
         index = bucket_of(self.me, contact.node_id)
-        bucket = self._buckets.setdefault(index, [])
-        for at, each in enumerate(bucket):
-            if each.node_id == contact.node_id:
-                del bucket[at]
-                bucket.append(contact)
+        bucket, spares = self._buckets.get(index, []), self._spares.get(index, [])
+        for places in (bucket, spares):
+            at = _place_of(contact.node_id, places)
+            if at is not None:
+                if contact == places[at] or self._subnet_free(index, contact):
+                    del places[at]
+                    places.append(contact)
+                    self._failures.pop(contact.node_id, None)
                 return None
         if not self._subnet_free(index, contact):
             return None
         if len(bucket) < self._size:
-            bucket.append(contact)
+            self._buckets.setdefault(index, bucket).append(contact)
             return None
-        spares = self._spares.setdefault(index, [])
-        self._spares[index] = [each for each in spares if each.node_id != contact.node_id]
-        self._spares[index] = [*self._spares[index], contact][-SPARES:]
-        return bucket[0]
+        self._spares.setdefault(index, spares).append(contact)
+        if len(spares) <= SPARES:
+            return bucket[0]
+        del spares[0]
+        return None
 
     def failed(self, node: NodeId, *, gone: bool = False) -> None:
         """Note that ``node`` did not answer; ``gone`` lets it go at once.
@@ -125,25 +136,36 @@ class RoutingTable:
         if node == self.me:
             return
         index = bucket_of(self.me, node)
-        spares = self._spares.get(index, [])
-        if any(each.node_id == node for each in spares):
-            self._spares[index] = [each for each in spares if each.node_id != node]
-        bucket = self._buckets.get(index, [])
-        at = next((at for at, each in enumerate(bucket) if each.node_id == node), None)
+        bucket, spares = self._buckets.get(index, []), self._spares.get(index, [])
+        waiting, at = _place_of(node, spares), _place_of(node, bucket)
+        if waiting is not None:
+            del spares[waiting]
         if at is None:
             return
         failures = self._failures[node] = self._failures.get(node, 0) + 1
-        if not (gone or self._spares.get(index) or failures >= FAILURES):
+        if not (gone or spares or failures >= FAILURES):
             return
         del bucket[at], self._failures[node]
-        if self._spares.get(index):
-            bucket.insert(0, self._spares[index].pop())
+        if spares:
+            bucket.insert(0, spares.pop())
         if not bucket:
             del self._buckets[index]
 
-    def _subnet_free(self, bucket: int, contact: Contact) -> bool:
+    def _subnet_free(self, index: int, contact: Contact) -> bool:
+        """Whether so few others of its subnet have or await a place that it may, too."""
         if self._subnet_most is None:
             return True
-        subnet = subnet_of(contact.host)
-        same = sum(subnet_of(each.host) == subnet for each in self._buckets.get(bucket, ()))
+        subnet = _subnet(contact)
+        others = (*self._buckets.get(index, ()), *self._spares.get(index, ()))
+        same = sum(_subnet(each) == subnet for each in others if each.node_id != contact.node_id)
         return same < self._subnet_most
+
+
+def _place_of(node: NodeId, contacts: Sequence[Contact]) -> int | None:
+    return next((at for at, each in enumerate(contacts) if each.node_id == node), None)
+
+
+def _subnet(contact: Contact) -> str:
+    """Its subnet; all names are in one, as whoever has a domain has any number of them."""
+    subnet = subnet_of(contact.host)
+    return "" if subnet == contact.host else subnet

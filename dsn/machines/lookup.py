@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Final
 
 from dsn.dht.contact import Contact
-from dsn.dht.distance import distance
+from dsn.dht.distance import distance, nearest
 from dsn.dht.routing import BUCKET_SIZE
 from dsn.ids import NodeId
 
@@ -33,8 +33,6 @@ HARD_S: Final = 1.0
 """After this the driver reports a contact as failed."""
 PATHS: Final = 4
 """Disjoint paths of a lookup whose result must not be one liar's to choose."""
-
-
 ADDRESSES: Final = 3
 """Addresses tried of one node: it may have moved, but it is not everywhere."""
 
@@ -97,7 +95,9 @@ class _Path:
     known: dict[NodeId, _Known] = field(default_factory=dict)
     busy: dict[NodeId, bool] = field(default_factory=dict)
     """Nodes asked and not heard of yet; true once the soft timeout has passed."""
+    found: bool = False
     done: bool = False
+    """For good if it found a value; else until somebody names another node or address for it."""
 
 
 class Lookup:
@@ -123,7 +123,8 @@ class Lookup:
 
         Args:
             target: 32 bytes.
-            start: Contacts to begin with; dealt to the paths in turn.
+            start: Contacts to begin with, dealt to the paths in turn; a path that gets none
+                begins with what the others hear.
             me: Who searches; never asked.
             values: Whether an answer may hold what is sought.
             paths: Disjoint paths.
@@ -175,7 +176,7 @@ class Lookup:
 
     def start(self, now_s: float) -> list[Ask]:
         """The first questions."""
-        return self._asks(now_s, self._paths)
+        return self._asks(now_s)
 
     def answered(
         self, node: NodeId, contacts: Iterable[Contact], values: int, now_s: float
@@ -184,7 +185,8 @@ class Lookup:
 
         Args:
             node: Who was asked; an answer nobody waits for changes nothing.
-            contacts: Untrusted, of any number; the nearest ``bucket_size`` count.
+            contacts: Untrusted, of any number; the nearest ``bucket_size`` nodes count, each
+                at one address.
             values: Valid ones only; the driver has judged them.
             now_s: The driver's clock.
         """
@@ -195,17 +197,17 @@ class Lookup:
         assert hop is not None
         hop.values = values
         if values and self._values:
-            path.done = True
+            path.found = path.done = True
             return []
-        nearest = sorted(contacts, key=lambda each: distance(each.node_id, self.target))
-        for contact in nearest[: self._size]:
+        named = {each.node_id: each for each in contacts}.values()
+        for contact in nearest(named, self.target, self._size):
             self._hear(path, contact, hop.depth + 1)
-        return self._asks(now_s, [path])
+        return self._asks(now_s)
 
     def failed(self, node: NodeId, now_s: float) -> list[Ask]:
         """Note that ``node`` did not answer; at another address it may."""
         path = self._ended(node, Outcome.FAILED, now_s)
-        return [] if path is None else self._asks(now_s, [path])
+        return [] if path is None else self._asks(now_s)
 
     def tick(self, now_s: float) -> list[Ask]:
         """Let contacts that are past the soft timeout count no more."""
@@ -214,14 +216,16 @@ class Lookup:
                 hop = path.known[node].hop
                 if not slow and hop and now_s >= hop.asked_s + self._soft_s:
                     path.busy[node] = True
-        return self._asks(now_s, self._paths)
+        return self._asks(now_s)
 
     def _hear(self, path: _Path, contact: Contact, depth: int) -> None:
         """Note a contact; whoever heard of it first asks it, at any of its addresses."""
         node = contact.node_id
         if node == self._me:
             return
-        owner = self._owner.setdefault(node, path)
+        if node not in self._owner:
+            self._owner[node] = next((each for each in self._paths if not each.known), path)
+        owner = self._owner[node]
         known = owner.known.get(node)
         if known is None:
             owner.known[node] = _Known(depth, [contact])
@@ -238,16 +242,15 @@ class Lookup:
         hop = path.known[node].hop
         assert hop is not None
         hop.outcome, hop.ended_s = outcome, now_s
-        return None if path.done else path
+        return None if path.found else path
 
-    def _asks(self, now_s: float, paths: Iterable[_Path]) -> list[Ask]:
+    def _asks(self, now_s: float) -> list[Ask]:
         """What each path may ask now; a path with nothing to ask or wait for is done."""
         asks: list[Ask] = []
-        for path in paths:
-            if path.done:
+        for number, path in enumerate(self._paths):
+            if path.found:
                 continue
             room = self._parallelism - sum(not slow for slow in path.busy.values())
-            number = self._paths.index(path)
             for node, known in islice(self._unasked(path), max(0, room)):
                 known.hop = Hop(known.contacts[known.tried], number, known.depth, now_s)
                 known.tried += 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from dsn.core.hashing import sha256
 from dsn.core.layout import Scheme
 from dsn.errors import NoSpace, UsageError
-from dsn.ids import NodeId
+from dsn.ids import NodeId, short
 from dsn.units import format_size
 
 
@@ -21,6 +21,19 @@ class Candidate:
     group: str
     free_bytes: int
     latency_s: float
+    score: float = 1.0
+    """How likely it answers, by this client's own history with it, in (0, 1]."""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a node holds a file, or does not."""
+
+    candidate: Candidate
+    weight: float
+    """Its part of all candidates' weights: how likely it is drawn first."""
+    verdict: str
 
 
 def choose(
@@ -29,8 +42,8 @@ def choose(
     """Order the nodes that may hold a file: the first ``total`` hold it, the rest are spares.
 
     A weighted draw without replacement (Efraimidis and Spirakis, 2006): the weight is the free
-    space, halved for every 100 ms of latency, so that load follows room without a rule that
-    anybody could game by being fastest.
+    space, halved for every 100 ms of latency, times how likely the node answers, so that load
+    follows room without a rule that anybody could game by being fastest.
 
     Args:
         candidates: Nodes that answered.
@@ -64,7 +77,40 @@ def choose(
 
 
 def _weight(candidate: Candidate) -> float:
-    return float(max(1, candidate.free_bytes)) * math.pow(0.5, candidate.latency_s / 0.1)
+    room = float(max(1, candidate.free_bytes))
+    return room * candidate.score * math.pow(0.5, candidate.latency_s / 0.1)
+
+
+def explain(
+    candidates: Sequence[Candidate],
+    holders: Collection[NodeId],
+    failed: Collection[NodeId],
+    bytes_each: int,
+) -> list[Reason]:
+    """Why each candidate holds a file or not: holders first, then by weight.
+
+    Args:
+        candidates: Nodes that answered before the file was placed.
+        holders: Nodes that hold it.
+        failed: Nodes that were given up since.
+        bytes_each: What each holder stores.
+    """
+    whole = sum(map(_weight, candidates)) or 1.0
+    taken = {c.group: c.node for c in candidates if c.node in holders}
+
+    def verdict(candidate: Candidate) -> str:
+        if candidate.node in holders:
+            return "holds"
+        if candidate.node in failed:
+            return "failed"
+        if candidate.free_bytes < bytes_each:
+            return f"no room for {format_size(bytes_each)}"
+        if candidate.group in taken:
+            return f"group taken by {short(taken[candidate.group])}"
+        return "spare"
+
+    reasons = [Reason(each, _weight(each) / whole, verdict(each)) for each in candidates]
+    return sorted(reasons, key=lambda each: (each.verdict != "holds", -each.weight))
 
 
 def uniform(seed: int) -> Callable[[], float]:

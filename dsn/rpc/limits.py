@@ -233,17 +233,17 @@ def _decrease(counter: Counter[_Key], key: _Key) -> int:
     return counter[key] or counter.pop(key)
 
 
-class LeafBudget:
-    """Leaves a verifier may have read: a token bucket each, refilled over an hour."""
+class Budget:
+    """What a caller may use up in an hour: a token bucket each, refilled all the time."""
 
-    def __init__(self, leaves_an_hour: int, monotonic_s: Callable[[], float]) -> None:
-        """Allow everybody a burst of ``leaves_an_hour`` at first."""
-        self._most = leaves_an_hour
+    def __init__(self, what: str, an_hour: int, monotonic_s: Callable[[], float]) -> None:
+        """Allow everybody a burst of ``an_hour`` of ``what`` at first."""
+        self._what, self._most = what, an_hour
         self._now_s = monotonic_s
         self._left: OrderedDict[NodeId, tuple[float, float]] = OrderedDict()
 
-    def charge(self, caller: NodeId, leaves: int) -> None:
-        """Take ``leaves`` from the caller's bucket.
+    def charge(self, caller: NodeId, amount: int) -> None:
+        """Take ``amount`` from the caller's bucket.
 
         Raises:
             RetryLater: It holds fewer; says when it will hold enough.
@@ -251,14 +251,14 @@ class LeafBudget:
         now_s = self._now_s()
         left, at_s = self._left.pop(caller, (float(self._most), now_s))
         left = min(self._most, left + (now_s - at_s) * self._most / HOUR_S)
-        granted = leaves <= left
-        self._left[caller] = (left - leaves if granted else left, now_s)
+        granted = amount <= left
+        self._left[caller] = (left - amount if granted else left, now_s)
         if len(self._left) > _BUCKETS:
             self._left.popitem(last=False)
         if not granted:
-            wait_s = (leaves - left) * HOUR_S / self._most
+            wait_s = (amount - left) * HOUR_S / self._most
             raise RetryLater(
-                f"{leaves} leaves asked of {short(caller)}'s {int(left)} left this hour, "
+                f"{amount} {self._what} asked of {short(caller)}'s {int(left)} left this hour, "
                 f"{self._most} at most",
                 retry_after_s=wait_s,
                 hint=f"try again in {wait_s:.0f} s",

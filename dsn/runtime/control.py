@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from dsn.errors import MalformedMessage, Unreachable
+from dsn.units import KIB, MIB
 
 ANSWER_S: Final = 5.0
+"""What most answers take at most, whatever the machine is doing."""
+LONGEST_S: Final = 60.0
+_QUESTION_BYTES: Final = 64 * KIB
+_ANSWER_BYTES: Final = 64 * MIB
 _MOST_PATH_BYTES: Final = 100
 """Socket addresses hold a little over a hundred bytes; homes may lie deeper."""
 Answer = Callable[[str], Awaitable[dict[str, Any]]]
@@ -33,7 +38,7 @@ async def control_socket(path: Path, answer: Answer) -> AsyncIterator[None]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(LONGEST_S):
                 command = (await reader.readline()).decode("ascii", "replace").strip()
                 writer.write(json.dumps(await answer(command)).encode() + b"\n")
                 await writer.drain()
@@ -44,7 +49,7 @@ async def control_socket(path: Path, answer: Answer) -> AsyncIterator[None]:
 
     path.unlink(missing_ok=True)
     with _short(path) as address:
-        server = await asyncio.start_unix_server(serve, address, limit=1_024)
+        server = await asyncio.start_unix_server(serve, address, limit=_QUESTION_BYTES)
     path.chmod(0o600)
     try:
         yield
@@ -53,7 +58,9 @@ async def control_socket(path: Path, answer: Answer) -> AsyncIterator[None]:
         path.unlink(missing_ok=True)
 
 
-async def ask_control(path: Path, command: str) -> dict[str, Any]:
+async def ask_control(
+    path: Path, command: str, *, timeout_s: float = ANSWER_S
+) -> dict[str, Any]:
     """What the process behind ``path`` answers to ``command``.
 
     Raises:
@@ -61,9 +68,9 @@ async def ask_control(path: Path, command: str) -> dict[str, Any]:
         MalformedMessage: Somebody does, but not like this.
     """
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(timeout_s):
             with _short(path) as address:
-                reader, writer = await asyncio.open_unix_connection(address)
+                reader, writer = await asyncio.open_unix_connection(address, limit=_ANSWER_BYTES)
             try:
                 writer.write(command.encode("ascii") + b"\n")
                 raw = await reader.readline()

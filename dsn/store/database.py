@@ -56,6 +56,8 @@ _EXPIRED = (
     "WHERE deal = ? AND keep_until_s <= ?"
 )
 _HELD = "SELECT sha, length FROM claims WHERE account = ? AND sha > ? ORDER BY sha LIMIT ?"
+_KEYS = "SELECT id FROM records WHERE length(id) = 32 AND id > ? ORDER BY id LIMIT ?"
+_COMMITS = "SELECT DISTINCT sha FROM claims WHERE sha > ? ORDER BY sha LIMIT ?"
 _LARGE = "SELECT sha, lost FROM claims WHERE large AND sha >= ? AND sha < ?"
 
 
@@ -123,6 +125,14 @@ class Database:
     async def records(self, keys: Sequence[bytes]) -> Records:
         """Those of ``keys`` that have a record."""
         return {key: Place(*place) for key, *place in self._select(_RECORDS, keys)}
+
+    async def record_keys(self, after: bytes, limit: int) -> list[bytes]:
+        """Keys beyond ``after`` that records stand under, sorted."""
+        return [key for (key,) in await self._ask(_KEYS, (after, limit))]
+
+    async def commits(self, after: bytes, limit: int) -> list[Commit]:
+        """Commits beyond ``after`` that anybody claims, sorted."""
+        return [Commit(sha) for (sha,) in await self._ask(_COMMITS, (after, limit))]
 
     async def held(
         self, account: tuple[bytes, bytes], after: bytes, limit: int

@@ -19,6 +19,7 @@ from nacl import pwhash, utils
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
+from dsn.dht.book import AddressBook
 from dsn.dht.network import Network, parse_network
 from dsn.errors import ConfigError
 from dsn.ids import ID_BYTES
@@ -95,6 +96,11 @@ class Home:
         return self.path / "state"
 
     @property
+    def book_file(self) -> Path:
+        """Contacts that answered this home before."""
+        return self.state / "peers.json"
+
+    @property
     def run(self) -> Path:
         """Locks and sockets of running processes."""
         return self.path / "run"
@@ -156,6 +162,25 @@ class Home:
         network = parse_network(text)
         write_atomic(self.network_file, text.encode("utf-8"))
         return network
+
+    @property
+    def control_socket(self) -> Path:
+        """Where commands on this home reach the process that runs on it."""
+        return self.run / "control.sock"
+
+    def book(self, network: Network) -> AddressBook:
+        """The contacts that this home remembers; none if it is new or the file is damaged."""
+        limits = network.genesis.address_limits
+        try:
+            raw = self.book_file.read_bytes()
+        except FileNotFoundError:
+            return AddressBook(subnet_limits=limits)
+        return AddressBook.decode(raw, subnet_limits=limits)
+
+    def save_book(self, book: AddressBook) -> None:
+        """Remember the contacts of ``book``."""
+        self.state.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        write_atomic(self.book_file, book.encode())
 
     def lock(
         self, on_wait: WaitNotice | None = None, *, shared: bool = False, wait: bool = True

@@ -204,6 +204,16 @@ class Index:
         await self.flush()
         return await self._database.held((client, deal), after, limit)
 
+    async def record_keys(self, after: bytes, limit: int) -> list[bytes]:
+        """Keys beyond ``after`` that records stand under, sorted."""
+        await self.flush()
+        return await self._database.record_keys(after, limit)
+
+    async def commits(self, after: bytes, limit: int) -> list[Commit]:
+        """Commits beyond ``after`` that anybody claims, sorted."""
+        await self.flush()
+        return await self._database.commits(after, limit)
+
     async def expired(self, now_s: float) -> list[tuple[bytes, Commit]]:
         """Clients and commits whose time as pending is over."""
         await self.flush()

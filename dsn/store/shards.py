@@ -289,6 +289,14 @@ class DiskStore:
         assert not isinstance(change, Revised)
         return change.value if change else None
 
+    async def record_keys(self, after: bytes = b"", limit: int = 1_024) -> list[bytes]:
+        """See ``ShardStore``."""
+        return await self._index.record_keys(after, limit)
+
+    async def commits(self, after: bytes = b"", limit: int = 16_384) -> list[Commit]:
+        """See ``ShardStore``."""
+        return await self._index.commits(after, limit)
+
     async def sweep(self, now_s: float) -> int:
         """See ``ShardStore``."""
         gone, expired = 0, await self._index.expired(now_s)

@@ -170,16 +170,9 @@ class PutPointerRequest(_message.Message):
 
 class PutPointerReply(_message.Message):
     __slots__ = ("refusals",)
-    class Refusal(_message.Message):
-        __slots__ = ("index", "code")
-        INDEX_FIELD_NUMBER: _ClassVar[int]
-        CODE_FIELD_NUMBER: _ClassVar[int]
-        index: int
-        code: str
-        def __init__(self, index: _Optional[int] = ..., code: _Optional[str] = ...) -> None: ...
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
-    refusals: _containers.RepeatedCompositeFieldContainer[PutPointerReply.Refusal]
-    def __init__(self, refusals: _Optional[_Iterable[_Union[PutPointerReply.Refusal, _Mapping]]] = ...) -> None: ...
+    refusals: _containers.RepeatedCompositeFieldContainer[_types_pb2.RecordRefusal]
+    def __init__(self, refusals: _Optional[_Iterable[_Union[_types_pb2.RecordRefusal, _Mapping]]] = ...) -> None: ...
 
 class GetPointerRequest(_message.Message):
     __slots__ = ("key",)

@@ -35,3 +35,11 @@ class Revision(_message.Message):
     client_signature: bytes
     node_signature: bytes
     def __init__(self, deal: _Optional[bytes] = ..., number: _Optional[int] = ..., shards: _Optional[int] = ..., leaves: _Optional[int] = ..., holdings_root: _Optional[bytes] = ..., client_signature: _Optional[bytes] = ..., node_signature: _Optional[bytes] = ...) -> None: ...
+
+class RecordRefusal(_message.Message):
+    __slots__ = ("index", "code")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    code: str
+    def __init__(self, index: _Optional[int] = ..., code: _Optional[str] = ...) -> None: ...

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from dsn.core.hashing import HASH_BYTES
 from dsn.core.keys import SIGNATURE_BYTES
+from dsn.dht.contact import Contact, check_contact
 from dsn.errors import MalformedMessage
 from dsn.ids import ID_BYTES, NO_DEAL, Commit, DealId
 from dsn.ledger.receipt import Receipt
 from dsn.ledger.revision import Revision
 from dsn.proofs.por import Answer, Challenge, validate_challenge
-from dsn.v1 import node_pb2, types_pb2
+from dsn.v1 import dht_pb2, node_pb2, types_pb2
 
 _HELD: Final = struct.Struct(">32sQ")
 
@@ -214,3 +215,28 @@ def answer_from_wire(reply: node_pb2.ChallengeReply) -> Answer:
         sized("an answer root", reply.answer_root, HASH_BYTES),
         sized("a signature", reply.signature, SIGNATURE_BYTES),
     )
+
+
+def contact_to_wire(contact: Contact) -> dht_pb2.DhtContact:
+    """A contact as a message."""
+    return dht_pb2.DhtContact(public_key=contact.public_key, address=contact.address)
+
+
+def contact_from_wire(message: dht_pb2.DhtContact) -> Contact:
+    """A contact (untrusted).
+
+    Raises:
+        MalformedMessage: ``bad_contact``.
+    """
+    return check_contact(message.public_key, message.address)
+
+
+def contacts_from_wire(messages: Sequence[dht_pb2.DhtContact], most: int) -> list[Contact]:
+    """Contacts (untrusted).
+
+    Raises:
+        MalformedMessage: More than ``most``, or ``bad_contact``.
+    """
+    if len(messages) > most:
+        raise MalformedMessage(f"{len(messages)} contacts, at most {most} allowed")
+    return [contact_from_wire(each) for each in messages]

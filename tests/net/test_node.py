@@ -25,7 +25,7 @@ from dsn.ids import NO_DEAL, Commit, DealId
 from dsn.ledger.revision import first_revision
 from dsn.ports import ShardState
 from dsn.proofs.por import build_challenge, verify_answer
-from dsn.rpc.channel import ByteStream
+from dsn.rpc.line import ByteStream
 from dsn.rpc.limits import Limits
 from dsn.units import FRAME_BYTES, LEAF_BYTES, MIB, SMALL_SHARD_BYTES
 from dsn.v1 import node_pb2
@@ -492,12 +492,7 @@ KEY = bytes(
 
 
 async def put_records(client: Client, *records: bytes) -> list[tuple[int, str]]:
-    stream = client.peer.put_pointers()
-    await stream.write(node_pb2.PutPointerRequest(records=records))
-    reply = await stream.read()
-    assert reply is not None
-    await stream.done_writing()
-    return [(refusal.index, refusal.code) for refusal in reply.refusals]
+    return sorted((await client.peer.put_pointers(records)).items())
 
 
 async def test_the_newer_record_stays(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ async def test_a_node_serves_until_it_is_told_to_stop(home: Home) -> None:
 
 async def test_health_is_served_to_standard_tools(home: Home) -> None:
     async with running_process(home) as node, node.client() as client:
-        health = health_pb2_grpc.HealthStub(client.peer._channel)
+        health = health_pb2_grpc.HealthStub(client.peer._line._channel)
         for name in ("", SERVICE):
             reply = await health.Check(health_pb2.HealthCheckRequest(service=name))
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
@@ -83,7 +83,7 @@ async def test_the_log_is_structured_and_holds_no_secret(tmp_path: Path) -> None
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
     events = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-    assert [event["event"] for event in events] == ["started", "stopped"]
+    assert [event["event"] for event in events] == ["started", "joined", "stopped"]
     assert (b"R" * 32).hex() not in log.read_text("utf-8")
 
 

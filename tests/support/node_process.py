@@ -33,7 +33,7 @@ def prepare(path: Path, *, listen: str = "127.0.0.1:0", capacity: int = GIB) -> 
     """A home that is ready to run a node."""
     home = Home.create(path, b"R" * 32)
     home.save_network(format_network(sign_network(GENESIS, (), OPERATOR.sign)))
-    configure(home, capacity, listen, path / FILE_NAME)
+    configure(home, capacity, listen, "", path / FILE_NAME)
     return home
 
 

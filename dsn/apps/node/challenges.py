@@ -18,7 +18,7 @@ from dsn.ports import ShardState, ShardStore, StoredShard
 from dsn.proofs.inventory import Located, SumTree, holdings
 from dsn.proofs.opening import ShardLeaf, build_opening
 from dsn.proofs.por import Challenge, draw, sign_answer
-from dsn.rpc.limits import LeafBudget
+from dsn.rpc.limits import Budget
 from dsn.rpc.tls import Caller
 from dsn.units import GROUP_LEAVES, LEAF_BYTES, MIB
 from dsn.v1 import node_pb2
@@ -33,7 +33,7 @@ _Outcome = node_pb2.ChallengeReply
 class Challenges:
     """Answers verifiers out of the store, within their budgets."""
 
-    def __init__(self, me: Self, store: ShardStore, budget: LeafBudget) -> None:
+    def __init__(self, me: Self, store: ShardStore, budget: Budget) -> None:
         """Sign as ``me``; charge strangers to ``budget``."""
         self._me, self._store, self._budget = me, store, budget
 

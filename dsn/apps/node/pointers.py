@@ -9,14 +9,15 @@ from dsn.dht.record import Record, newer, parse_record, verify
 from dsn.errors import DsnError, PeerError
 from dsn.ids import ID_BYTES
 from dsn.ports import Clock, ShardStore
-from dsn.rpc.limits import check_count
-from dsn.rpc.server import ServerStream, decode
+from dsn.rpc.limits import Budget, check_count
 from dsn.rpc.tls import Caller
 from dsn.v1 import node_pb2
 from dsn.wire.convert import sized
 
 MOST_RECORDS = 128
 """In one request: half a message at 4 KiB each."""
+NEW_RECORDS_AN_HOUR = 4_096
+"""From one caller, without shards that they point to."""
 _CACHED = 4_096
 STALE = "stale_record"
 """A newer record is here already."""
@@ -29,41 +30,53 @@ class Pointers:
         """Keep records of the network that ``me`` is on."""
         self._me, self._store, self._clock = me, store, clock
         self._newest: OrderedDict[bytes, Record] = OrderedDict()
+        self._budget = Budget("new records", NEW_RECORDS_AN_HOUR, clock.monotonic_s)
 
-    async def put_pointers(self, caller: Caller, stream: ServerStream) -> None:
-        """Serve one stream: one reply a request, once its records are durable."""
-        while (raw := await stream.read()) is not None:
-            request = decode(node_pb2.PutPointerRequest, raw)
-            check_count("records", request.records, MOST_RECORDS)
-            reply = await self.keep(list(request.records))
-            await stream.write(reply.SerializeToString())
-            stream.patience.idle()
+    async def put_pointers(
+        self, caller: Caller, request: node_pb2.PutPointerRequest
+    ) -> node_pb2.PutPointerReply:
+        """Keep records of what this node holds; replies once they are durable."""
+        check_count("records", request.records, MOST_RECORDS)
+        return await self.keep(list(request.records), caller)
 
     async def get_pointer(
         self, caller: Caller, request: node_pb2.GetPointerRequest
     ) -> node_pb2.GetPointerReply:
         """The newest record under a key, or an empty reply."""
         key = sized("a record's key", request.key, ID_BYTES)
-        return node_pb2.GetPointerReply(record=await self._store.get_record(key) or b"")
+        return node_pb2.GetPointerReply(record=await self.held(key) or b"")
 
-    async def keep(self, raws: list[bytes]) -> node_pb2.PutPointerReply:
-        """Make records durable that supersede what is here; name those that are refused."""
+    async def held(self, key: bytes) -> bytes | None:
+        """The record kept under ``key``."""
+        return await self._store.get_record(key)
+
+    async def keep(
+        self, raws: list[bytes], charged: Caller | None = None
+    ) -> node_pb2.PutPointerReply:
+        """Make records durable that supersede what is here; name those that are refused.
+
+        Args:
+            raws: Untrusted.
+            charged: Who pays for new keys out of its hour's budget; nobody does for records
+                that come with shards.
+        """
         reply = node_pb2.PutPointerReply()
         accepted: list[tuple[bytes, bytes]] = []
         for index, raw in enumerate(raws):
             try:
-                accepted.append((await self._accept(raw), raw))
+                accepted.append((await self._accept(raw, charged), raw))
             except DsnError as error:
                 reply.refusals.add(index=index, code=error.detail_code)
         if accepted:
             await self._store_all(accepted)
         return reply
 
-    async def _accept(self, raw: bytes) -> bytes:
+    async def _accept(self, raw: bytes, charged: Caller | None) -> bytes:
         """The key of a record (untrusted) that may be stored.
 
         Raises:
             PeerError: It is wrong by itself, or ``stale_record``: a newer one is here.
+            RetryLater: ``charged`` has stored too many new ones.
         """
         record = parse_record(raw)
         verify(record, self._me.network, self._clock.now_s())
@@ -75,6 +88,8 @@ class Pointers:
         newest = self._newest.get(key)
         if newest is not None and newer(newest, record):
             raise PeerError("record: a newer one is here", code=STALE)
+        if newest is None and charged is not None:
+            self._budget.charge(charged.node_id, 1)
         self._remember(key, record)
         return key
 

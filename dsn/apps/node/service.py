@@ -13,7 +13,7 @@ from dsn.apps.node.revising import Revising
 from dsn.apps.node.terms import Self, pending_limit
 from dsn.ids import NO_DEAL
 from dsn.ports import Clock, ShardStore
-from dsn.rpc.limits import LeafBudget, Limits
+from dsn.rpc.limits import Budget, Limits
 from dsn.rpc.server import Method, Streaming, Unary
 from dsn.rpc.tls import Caller
 from dsn.v1 import node_pb2
@@ -32,7 +32,7 @@ class NodeService:
         self._intake = Intake(me, store, self._accounts, self._pointers, clock, limits)
         self._outlet = Outlet(store)
         self._revising = Revising(me, store, self._accounts)
-        budget = LeafBudget(limits.challenge_leaves_an_hour, clock.monotonic_s)
+        budget = Budget("leaves", limits.challenge_leaves_an_hour, clock.monotonic_s)
         self._challenges = Challenges(me, store, budget)
 
     def methods(self) -> tuple[Method, ...]:
@@ -45,9 +45,13 @@ class NodeService:
             Unary(at + "GetRevision", node_pb2.GetRevisionRequest, self._revising.get_revision),
             Streaming(at + "GetShard", self._outlet.get_shards),
             Unary(at + "Challenge", node_pb2.ChallengeRequest, self._challenges.answer),
-            Streaming(at + "PutPointer", self._pointers.put_pointers),
+            Unary(at + "PutPointer", node_pb2.PutPointerRequest, self._pointers.put_pointers),
             Unary(at + "GetPointer", node_pb2.GetPointerRequest, self._pointers.get_pointer),
         )
+
+    async def held_record(self, key: bytes) -> bytes | None:
+        """The record under ``key`` of something that this node holds."""
+        return await self._pointers.held(key)
 
     async def _get_terms(self, caller: Caller, request: node_pb2.GetTermsRequest) -> node_pb2.Terms:
         account = await self._accounts.open(caller.node_id, NO_DEAL)

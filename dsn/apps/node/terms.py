@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from dsn.core.codec import Writer
+from dsn.core.hashing import sha256
 from dsn.core.keys import SigningKey, node_id_of
 from dsn.errors import MalformedMessage
 from dsn.ids import NetworkId, NodeId
@@ -22,6 +24,11 @@ class Terms:
     max_shard_bytes: int = 64 * MIB
     max_challenge_leaves: int = 256
     keep_pending_s: int = 86_400
+
+    def digest(self) -> bytes:
+        """Hash of what the node promises, by which others see that it has changed."""
+        bounds = Writer().u64(self.max_shard_bytes).u64(self.max_challenge_leaves)
+        return sha256(bounds.u64(self.keep_pending_s).done())
 
     def check_length(self, length: int) -> None:
         """Refuse a shard that no room need be made for.

@@ -103,7 +103,7 @@ def test_a_missing_network_file_is_not_found_and_nothing_is_left(dsn, tmp_path):
 def test_join_takes_a_newer_list_of_the_same_network(dsn, network, tmp_path):
     dsn("init", "--network", str(network))
     code, joined, _ = dsn("join", str(network))
-    assert (code, joined["nodes"]) == (0, 2)
+    assert (code, joined["contacts"]) == (0, 1)
 
 
 def test_join_refuses_another_network(dsn, network, tmp_path):

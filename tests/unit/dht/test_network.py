@@ -21,7 +21,8 @@ from dsn.errors import ConfigError
 from dsn.ids import format_base32
 
 OPERATOR, OTHER = SigningKey(b"\x01" * 32), SigningKey(b"\x02" * 32)
-GENESIS = Genesis("devnet-1", 1_700_000_000, OPERATOR.public, "machine", False)
+GENESIS = Genesis("devnet-1", 1_700_000_000, OPERATOR.public, "machine", False, False)
+DNS = ("seed.example.org", "_dsn.example.net")
 NODES = [SigningKey(bytes([9 + n]) * 32).public for n in range(3)]
 CONTACTS = (
     Contact(NODES[0], "127.0.0.1:4001"),
@@ -32,7 +33,7 @@ CONTACTS = (
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return sign_network(GENESIS, CONTACTS, OPERATOR.sign)
+    return sign_network(GENESIS, CONTACTS, OPERATOR.sign, DNS)
 
 
 def refused(text: str) -> ConfigError:
@@ -44,16 +45,17 @@ def refused(text: str) -> ConfigError:
 
 def test_a_network_file_reads_back(network: Network) -> None:
     assert parse_network(format_network(network)) == network
-    assert (network.genesis, network.contacts) == (GENESIS, CONTACTS)
+    assert (network.genesis, network.contacts, network.dns) == (GENESIS, CONTACTS, DNS)
     alone = sign_network(GENESIS, [], OPERATOR.sign)
-    assert parse_network(format_network(alone)).contacts == ()
+    assert parse_network(format_network(alone)) == alone
+    assert (alone.contacts, alone.dns) == ((), ())
 
 
 def test_the_id_is_the_hash_of_the_genesis_section_alone(network: Network) -> None:
     tag = b"dsn/network/v1".ljust(16, b"\0")
     name = len(GENESIS.name).to_bytes(4, "big") + GENESIS.name.encode()
     created = GENESIS.created_s.to_bytes(8, "big")
-    body = name + created + OPERATOR.public + b"\1" + b"\0"
+    body = name + created + OPERATOR.public + b"\1" + b"\0" + b"\0"
     assert GENESIS.encode() == body
     assert network.network_id == hashlib.sha256(tag + body).digest()
     assert sign_network(GENESIS, [], OPERATOR.sign).network_id == network.network_id
@@ -67,6 +69,7 @@ def test_every_value_of_the_genesis_section_is_in_the_id() -> None:
         {"operator_public": OTHER.public},
         *({"placement_group": group} for group in PLACEMENT_GROUPS if group != "machine"),
         {"address_limits": True},
+        {"shard_records": True},
     ]
     assert len({replace(GENESIS, **change).network_id for change in changes}) == len(changes)
 
@@ -78,6 +81,9 @@ def test_what_the_operator_signs(network: Network) -> None:
     for contact in CONTACTS:
         address = contact.address.encode()
         body += contact.public_key + len(address).to_bytes(4, "big") + address
+    body += bytes([len(DNS)])
+    for name in DNS:
+        body += len(name).to_bytes(4, "big") + name.encode()
     verify_signature(OPERATOR.public, body, network.signature)
 
 
@@ -97,7 +103,10 @@ def test_comments_and_order_do_not_matter(network: Network) -> None:
         ("devnet-1", "devnet-2"),
         ("1700000000", "1700000001"),
         ('"machine"', '"node"'),
-        ("= false", "= true"),
+        ("address_limits = false", "address_limits = true"),
+        ("shard_records = false", "shard_records = true"),
+        ("seed.example.org", "sead.example.org"),
+        ('dns = ["seed.example.org", "_dsn.example.net"]\n', ""),
         ("127.0.0.1:4001", "127.0.0.1:4002"),
         (format_base32(NODES[0]), format_base32(OTHER.public)),
         (format_base32(OPERATOR.public), format_base32(OTHER.public)),
@@ -113,6 +122,11 @@ def test_contacts_cannot_be_dropped_or_swapped(network: Network) -> None:
     for contacts in (CONTACTS[1:], CONTACTS[::-1], ()):
         text = format_network(replace(network, contacts=contacts))
         assert refused(text).detail_code == "bad_network_signature"
+
+
+def test_a_file_that_says_nothing_of_shard_records_means_none(network: Network) -> None:
+    text = format_network(network)
+    assert parse_network(text.replace("shard_records = false\n", "")) == network
 
 
 def test_another_key_cannot_sign() -> None:
@@ -155,6 +169,20 @@ def test_another_key_cannot_sign() -> None:
         ("127.0.0.1:4001", "a b:4001", "is not host:port"),
         (format_base32(NODES[1]), format_base32(NODES[0]), "contacts name one public_key twice"),
         ("[genesis]", "[genesis", "not TOML"),
+        ("shard_records = false", "shard_records = 0", "genesis.shard_records: "),
+        ("shard_records =", "shard_record =", "genesis.shard_record, did you mean shard_records?"),
+        ("dns =", "dsn =", "unknown key dsn, did you mean dns?"),
+        ("seed.example.org", "seed..org", "dns.0: 'seed..org' is not a DNS name"),
+        ("seed.example.org", "-seed.org", "'-seed.org' is not a DNS name"),
+        ("seed.example.org", "seed-.org", "'seed-.org' is not a DNS name"),
+        ("seed.example.org", "seed.org.", "is not a DNS name"),
+        ("seed.example.org", "seed.org:53", "is not a DNS name"),
+        ("seed.example.org", "", "'' is not a DNS name"),
+        ("seed.example.org", "seed.org\\n", "is not a DNS name"),
+        ("seed.example.org", f"{'s' * 64}.org", "is not a DNS name"),
+        ("seed.example.org", ".".join(["s"] * 128), "is not a DNS name"),
+        ('"seed.example.org"', "7", "dns.0: "),
+        ('"seed.example.org"', ", ".join(['"s"'] * 8), "dns: "),
     ],
 )
 def test_what_is_wrong_is_named(network: Network, old: str, new: str, says: str) -> None:
@@ -174,18 +202,27 @@ def test_what_is_no_network_file_is_said_in_one_line(text: str) -> None:
 
 
 def test_values_that_would_not_read_back_are_not_signed() -> None:
-    for genesis, contacts in (
-        (replace(GENESIS, name='a"b'), CONTACTS),
-        (replace(GENESIS, name="two\nlines"), CONTACTS),
-        (GENESIS, [Contact(NODES[0], "nowhere")]),
-        (GENESIS, CONTACTS[:1] * 2),
+    for genesis, contacts, dns in (
+        (replace(GENESIS, name='a"b'), CONTACTS, ()),
+        (replace(GENESIS, name="two\nlines"), CONTACTS, ()),
+        (GENESIS, [Contact(NODES[0], "nowhere")], ()),
+        (GENESIS, CONTACTS[:1] * 2, ()),
+        (GENESIS, CONTACTS, ['a", "b']),
+        (GENESIS, CONTACTS, ["seed"] * 9),
     ):
         with pytest.raises(ConfigError):
-            sign_network(genesis, contacts, OPERATOR.sign)
+            sign_network(genesis, contacts, OPERATOR.sign, dns)
+
+
+def test_eight_long_names_fit() -> None:
+    names = tuple(".".join(["s" * 63] * 3 + [f"{n}" * 61]) for n in range(8))
+    assert {len(name) for name in names} == {253}
+    assert sign_network(GENESIS, CONTACTS, OPERATOR.sign, names).dns == names
 
 
 def test_the_text_is_toml_for_people(network: Network) -> None:
     table = tomllib.loads(format_network(network))
-    assert list(table) == ["signature", "genesis", "contacts"]
+    assert list(table) == ["signature", "dns", "genesis", "contacts"]
+    assert table["dns"] == list(DNS)
     assert table["genesis"]["name"] == "devnet-1"
     assert [each["address"] for each in table["contacts"]] == [each.address for each in CONTACTS]

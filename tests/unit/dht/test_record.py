@@ -6,54 +6,44 @@ from typing import Any
 
 import pytest
 
-from dsn.core.keys import SigningKey
 from dsn.dht.record import (
-    MAX_AHEAD_S,
     MAX_HOLDERS,
     MAX_RECORD_BYTES,
     PointerBody,
-    PointerRecord,
     Record,
-    SlotRecord,
     newer,
     next_sequence,
     parse_record,
-    sign_pointer,
-    sign_slot,
     slot_key,
     verify,
 )
+from dsn.dht.shards import ShardRecord
+from dsn.dht.signed import MAX_AHEAD_S
 from dsn.errors import InvalidSignature, MalformedMessage, PeerError
 from dsn.ids import Commit, NetworkId, NodeId
+from tests.support import records
+from tests.support.records import (
+    NETWORK,
+    NOW_S,
+    OTHER_NETWORK,
+    key,
+    node,
+    node_record,
+    pointer,
+    slot,
+)
 
-NETWORK, OTHER_NETWORK = NetworkId(b"\x01" * 32), NetworkId(b"\x02" * 32)
-KEY, OTHER_KEY = SigningKey(b"\x03" * 32), SigningKey(b"\x04" * 32)
-CORE_HASH = b"\x05" * 32
-NOW_S = 1_700_000_000
+
+def shard(number: int = 3, **changes: Any) -> ShardRecord:
+    """The record of one of five shards."""
+    made = records.batch(number, **changes)
+    return made.record(made.commits[3])
+
+
+KINDS = pytest.mark.parametrize("make", [pointer, slot, node_record, shard])
+SEALED = pytest.mark.parametrize("make", [pointer, slot])
+KEY, OTHER_KEY = key(3), key(4)
 FIXED_BYTES = {"pointer": 16 + 3 * 32 + 2 * 8 + 4 + 64, "slot": 16 + 2 * 32 + 2 * 8 + 4 + 64}
-
-
-def pointer(**changes: Any) -> PointerRecord:
-    fields = {
-        "network": NETWORK,
-        "placement_public": KEY.public,
-        "core_hash": CORE_HASH,
-        "sequence": NOW_S * 1_000_000,
-        "expires_s": NOW_S + 86_400,
-        "body": b"sealed",
-    }
-    return sign_pointer(KEY.sign, **(fields | changes))
-
-
-def slot(**changes: Any) -> SlotRecord:
-    fields = {
-        "network": NETWORK,
-        "slot_public": KEY.public,
-        "sequence": NOW_S * 1_000_000,
-        "expires_s": NOW_S + 86_400,
-        "body": b"sealed",
-    }
-    return sign_slot(KEY.sign, **(fields | changes))
 
 
 def code(record: Record, network: NetworkId = NETWORK, now_s: float = NOW_S) -> str:
@@ -62,42 +52,48 @@ def code(record: Record, network: NetworkId = NETWORK, now_s: float = NOW_S) -> 
     return failure.value.detail_code
 
 
-@pytest.mark.parametrize("make", [pointer, slot])
+@KINDS
 def test_a_record_holds_and_reads_back(make: Any) -> None:
     record = make()
     verify(record, NETWORK, NOW_S)
     assert parse_record(record.encode()) == record
-    assert record.encode() == record.preimage() + record.signature
+
+
+@pytest.mark.parametrize("make", [pointer, slot, node_record])
+def test_the_signature_is_over_everything_before_it(make: Any) -> None:
+    assert make().encode() == make().preimage() + make().signature
 
 
 def test_keys_follow_from_what_a_record_names() -> None:
     file_tag, slot_tag = b"dsn/file/v1".ljust(16, b"\0"), b"dsn/slot/v1".ljust(16, b"\0")
-    assert pointer().key == hashlib.sha256(file_tag + KEY.public + CORE_HASH).digest()
+    assert pointer().key == hashlib.sha256(file_tag + KEY.public + b"\x05" * 32).digest()
     assert slot().key == hashlib.sha256(slot_tag + KEY.public).digest() == slot_key(KEY.public)
     assert pointer(core_hash=bytes(32)).key != pointer().key
-    assert (pointer().signer, slot().signer) == (KEY.public, KEY.public)
+    assert node_record().key == node(3)
+    assert shard().key == shard().commit
+    assert {make().signer for make in (pointer, slot, node_record, shard)} == {KEY.public}
 
 
-@pytest.mark.parametrize("make", [pointer, slot])
+@KINDS
 def test_other_network(make: Any) -> None:
     assert code(make(), OTHER_NETWORK) == "other_network"
 
 
-@pytest.mark.parametrize("make", [pointer, slot])
+@KINDS
 def test_expiry_is_the_first_second_without_it(make: Any) -> None:
     record = make(expires_s=NOW_S + 1)
     verify(record, NETWORK, NOW_S + 0.999)
     assert code(record, now_s=NOW_S + 1) == "expired"
 
 
-@pytest.mark.parametrize("make", [pointer, slot])
+@KINDS
 def test_a_sequence_over_two_hours_ahead_is_refused(make: Any) -> None:
     limit = (NOW_S + MAX_AHEAD_S) * 1_000_000
     verify(make(sequence=limit), NETWORK, NOW_S)
     assert code(make(sequence=limit + 1)) == "from_future"
 
 
-@pytest.mark.parametrize("make", [pointer, slot])
+@SEALED
 def test_over_4_kib_is_too_large(make: Any) -> None:
     room = MAX_RECORD_BYTES - FIXED_BYTES[make.__name__]
     largest = make(body=bytes(room))
@@ -144,8 +140,9 @@ def test_a_changed_slot_is_not_signed(change: dict[str, Any]) -> None:
         verify(replace(slot(), **change), NETWORK, NOW_S)
 
 
-def test_a_network_cannot_be_exchanged() -> None:
-    moved = replace(pointer(), network=OTHER_NETWORK)
+@KINDS
+def test_a_network_cannot_be_exchanged(make: Any) -> None:
+    moved = replace(make(), network=OTHER_NETWORK)
     with pytest.raises(InvalidSignature):
         verify(moved, OTHER_NETWORK, NOW_S)
 
@@ -160,7 +157,7 @@ def test_cheap_reasons_come_first() -> None:
     assert code(small) == "invalid_signature"
 
 
-@pytest.mark.parametrize("make", [pointer, slot])
+@KINDS
 def test_cut_or_lengthened_bytes_are_malformed(make: Any) -> None:
     raw = make().encode()
     for bad in (*(raw[:size] for size in range(len(raw))), raw + b"\0", b"\0" + raw, bytes(200)):
@@ -168,13 +165,13 @@ def test_cut_or_lengthened_bytes_are_malformed(make: Any) -> None:
             parse_record(bad)
 
 
-@pytest.mark.parametrize("make", [pointer, slot])
+@pytest.mark.parametrize("make", [pointer, slot, node_record])
 def test_the_higher_sequence_wins_then_the_lower_hash(make: Any) -> None:
     old, new = make(sequence=5), make(sequence=6)
     assert newer(new, old)
     assert not newer(old, new)
     assert not newer(old, old)
-    twins = [make(sequence=5, body=bytes([n])) for n in range(8)]
+    twins = [make(sequence=5, expires_s=NOW_S + 1 + n) for n in range(8)]
     best = min(twins, key=lambda record: hashlib.sha256(record.encode()).digest())
     for twin in twins:
         assert newer(best, twin) == (twin != best)

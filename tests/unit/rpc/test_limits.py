@@ -12,7 +12,7 @@ from dsn.ids import NodeId
 from dsn.rpc.limits import (
     HOUR_S,
     Admission,
-    LeafBudget,
+    Budget,
     Limits,
     Patience,
     Places,
@@ -181,7 +181,7 @@ class Hours:
 
 def test_a_leaf_budget_fills_up_over_an_hour() -> None:
     clock = Hours()
-    budget = LeafBudget(100, clock.monotonic_s)
+    budget = Budget("leaves", 100, clock.monotonic_s)
     budget.charge(ANN, 60)
     budget.charge(ANN, 40)
     with pytest.raises(RetryLater) as refused:

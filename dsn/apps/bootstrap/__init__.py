@@ -1,0 +1,1 @@
+"""Getting in: where a process finds its first contacts, and how others find it."""

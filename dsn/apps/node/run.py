@@ -1,0 +1,264 @@
+"""A node from start to graceful stop: one home, one volume, one port, one place in the DHT."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import structlog
+
+from dsn.apps.dht import Dht
+from dsn.apps.entrance import Entrance
+from dsn.apps.node.dht import DhtService
+from dsn.apps.node.presence import OwnRecord, Presence
+from dsn.apps.node.service import SERVICE, NodeService
+from dsn.apps.node.terms import Self, Terms
+from dsn.apps.provider import NodeConfig, identity
+from dsn.apps.trace import peers_of, traces
+from dsn.core.keys import SigningKey
+from dsn.dht.contact import Contact
+from dsn.dht.keeping import Keeper
+from dsn.dht.network import Network
+from dsn.errors import DsnError
+from dsn.ids import format_base32, format_node_id
+from dsn.ports import Clock, Entropy, ShardStore
+from dsn.rpc.channel import Connections
+from dsn.rpc.dht import SERVICE as DHT_SERVICE
+from dsn.rpc.limits import Limits
+from dsn.rpc.server import Server, split_address
+from dsn.rpc.standard import Health, reflection_methods
+from dsn.runtime.control import control_socket
+from dsn.store.files import write_atomic
+from dsn.store.shards import open_store
+
+GRACE_S: Final = 5.0
+SWEEP_S: Final = 60.0
+RECORDS_FILE: Final = "records"
+LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+ANYWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Addresses of nobody (RFC 5737, RFC 3849): which way would a packet leave?"""
+_log = structlog.get_logger("node")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a node says once it serves."""
+
+    node_id: str
+    public_key: str
+    address: str
+    network: str
+    shards: int
+
+
+async def run_node(
+    config: NodeConfig,
+    *,
+    clock: Clock,
+    entropy: Entropy,
+    stopped: asyncio.Event,
+    on_ready: Callable[[Ready], None],
+) -> None:
+    """Serve until ``stopped`` is set, then finish what is under way.
+
+    Raises:
+        ConfigError: ``home_in_use``, ``port_in_use``, ``no_network`` and whatever else keeps it
+            from starting.
+        DataLost: The disk failed; a restart finds everything that was acknowledged.
+    """
+    key = identity(config.home, config.passphrase)
+    network = config.home.network()
+    made = config.home.state / "volume.made"
+    async with (
+        config.home.lock(wait=False),
+        open_store(
+            config.volume,
+            capacity_bytes=config.capacity_bytes,
+            entropy=entropy,
+            create=not made.exists(),
+        ) as store,
+    ):
+        config.home.state.mkdir(mode=0o700, exist_ok=True)
+        made.touch(mode=0o600)
+        node = Node(config, network, key, store, clock, entropy)
+        async with node.serving() as ready, control_socket(config.home.control_socket, node.answer):
+            _log.info("started", **asdict(ready), **asdict(store.damage()))
+            on_ready(ready)
+            await _until(stopped, store, clock)
+    _log.info("stopped", node_id=ready.node_id)
+
+
+class Node:
+    """One node: what it stores, what it keeps for others, and its place among them."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        network: Network,
+        key: SigningKey,
+        store: ShardStore,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        """Prepare to serve ``store`` in ``network``."""
+        self._config, self._network, self._store = config, network, store
+        self._clock, self._entropy = clock, entropy
+        self._me = Self(network.network_id, key, Terms())
+        self._limits = Limits(address_limits=network.genesis.address_limits)
+        self._connections = Connections(key, network.network_id)
+        self._keeper = Keeper(network.network_id)
+        self._health = Health([SERVICE, DHT_SERVICE])
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Ready]:
+        """Serve and be found while the block runs; remember contacts and records after it."""
+        me, config = self._me, self._config
+        book = config.home.book(self._network)
+        self._load_records()
+        service = NodeService(me, self._store, self._clock, self._limits)
+        dht = self.dht = Dht(
+            self._connections,
+            self._network,
+            me.node_id,
+            book,
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+        entrance = Entrance(dht, config.dht, self._clock)
+        own = OwnRecord(me, self._store, config.home.state / "node.record", self._clock)
+        self.presence = Presence(
+            dht,
+            self._store,
+            own,
+            seek=entrance.seek,
+            save=self._save_book,
+            refresh_s=config.dht.refresh_s,
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+        directory = DhtService(
+            dht,
+            self._keeper,
+            own=own.encoded,
+            held=service.held_record,
+            hinted=self.presence.hinted,
+            clock=self._clock,
+        )
+        methods = (
+            *service.methods(),
+            *directory.methods(),
+            *self._health.methods(),
+            *reflection_methods([SERVICE, DHT_SERVICE]),
+        )
+        server = Server(me.key, me.network, methods, self._limits)
+        bound = await server.start(config.listen)
+        dht.address = own.address = config.address or reachable_address(bound, dht.seeds())
+        await self._health.start()
+        self.ready = Ready(
+            node_id=format_node_id(me.node_id),
+            public_key=format_base32(me.key.public),
+            address=bound,
+            network=self._network.genesis.name,
+            shards=self._store.count,
+        )
+        try:
+            async with (
+                entrance.opened(Contact(me.key.public, dht.address)),
+                _background(directory.greeter.run(), self.presence.run()),
+            ):
+                yield self.ready
+        finally:
+            await self._health.stop()
+            await server.stop(GRACE_S)
+            await self._connections.close()
+            self._save_book()
+            write_atomic(config.home.state / RECORDS_FILE, self._keeper.encode())
+
+    async def answer(self, command: str) -> dict[str, Any]:
+        """What this node tells commands of its home."""
+        name, *words = command.split()
+        now_s = self._clock.now_s()
+        if name == "status":
+            return self._status()
+        if name == "peers":
+            return {"peers": peers_of(self.dht, now_s)}
+        if name == "record":
+            return {"record": format_base32(self.presence.own.encoded())}
+        if name == "trace":
+            paths, *keys = words
+            return {"traces": await traces(self.dht, keys, int(paths), self._clock)}
+        return {"error": "unknown command"}
+
+    def _status(self) -> dict[str, Any]:
+        network = {
+            "joined": self.presence.joined,
+            "reachable": self.presence.reachable,
+            "reach": self.dht.address,
+            "contacts": len(self.dht.table),
+            "records": len(self._keeper),
+            "refused_records": dict(self._keeper.refused),
+        }
+        status = asdict(self.ready) | {"shards": self._store.count}
+        return status | network | asdict(self._store.space())
+
+    def _save_book(self) -> None:
+        self._config.home.save_book(self.dht.book)
+
+    def _load_records(self) -> None:
+        file = self._config.home.state / RECORDS_FILE
+        if file.exists():
+            try:
+                self._keeper.load(file.read_bytes(), self._clock.now_s())
+            except DsnError as error:
+                _log.warning("records forgotten", reason=error.message)
+
+
+def reachable_address(bound: str, seeds: Sequence[Contact]) -> str:
+    """Where others may reach what listens at ``bound``: of a wildcard, this machine's address.
+
+    Args:
+        bound: ``HOST:PORT`` that the server is bound to.
+        seeds: Whom this machine would talk to; the address it uses for that is chosen.
+    """
+    host, port = split_address(bound)
+    if host not in ("0.0.0.0", "::"):
+        return bound
+    family = socket.AF_INET if host == "0.0.0.0" else socket.AF_INET6
+    towards = seeds[0].host if seeds else ANYWHERE[family]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((towards, 9))  # sends nothing
+            host = probe.getsockname()[0]
+        except OSError:
+            host = LOOPBACK[family]
+    return f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
+
+
+@asynccontextmanager
+async def _background(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run ``work`` while the block runs; what fails in it ends the node."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each) for each in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _until(stopped: asyncio.Event, store: ShardStore, clock: Clock) -> None:
+    """Keep the store tidy until ``stopped``."""
+    while not stopped.is_set():
+        if swept := await store.sweep(clock.now_s()):
+            _log.info("swept", shards=swept)
+        if freed := await store.compact():
+            _log.info("compacted", bytes=freed)
+        try:
+            async with asyncio.timeout(SWEEP_S):
+                await stopped.wait()
+        except TimeoutError:
+            continue

@@ -1,0 +1,1 @@
+"""Whole networks in one thread: production machines on a virtual clock."""

@@ -1,0 +1,296 @@
+"""Whole nodes on loopback in this process, clients, and servers that are no honest node."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import Message
+
+from dsn.apps.dht import Dht
+from dsn.apps.node.presence import Presence
+from dsn.apps.node.run import Node
+from dsn.apps.provider import NodeConfig, identity
+from dsn.config import DhtSettings
+from dsn.core.keys import SigningKey
+from dsn.dht.book import AddressBook
+from dsn.dht.contact import Contact
+from dsn.dht.distance import nearest
+from dsn.dht.keeping import Keeper
+from dsn.dht.network import Genesis, Network, format_network, sign_network
+from dsn.ids import NetworkId, NodeId
+from dsn.ports import ShardStore
+from dsn.rpc.channel import Connections
+from dsn.rpc.dht import SERVICE, DhtPeer
+from dsn.rpc.limits import Limits
+from dsn.rpc.server import Server, Unary
+from dsn.rpc.tls import Caller
+from dsn.store.home import Home
+from dsn.store.shards import open_store
+from dsn.units import GIB
+from dsn.v1 import dht_pb2
+from tests.support.records import NOW_S, key
+from tests.support.shard_stores import Served
+
+LONG_S = 30.0
+"""How long a busy machine may take for anything; never waited for when all is well."""
+LOCAL = Limits(address_limits=False)
+OPERATOR = key(999)
+CLIENT = key(500)
+
+
+class Clock:
+    """Begins at ``NOW_S`` and runs as the machine's does, but for what it is set ahead or back."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self.ahead_s = 0.0
+        self.passed_s = 0.0
+
+    def now_s(self) -> float:
+        return NOW_S + self.monotonic_s() - self._began_s + self.ahead_s
+
+    def monotonic_s(self) -> float:
+        return time.monotonic() + self.passed_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.passed_s += seconds
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for what another task has to bring about."""
+    end_s = time.monotonic() + LONG_S
+    while not condition():
+        assert time.monotonic() < end_s, f"in {LONG_S} s not: {what}"
+        await asyncio.sleep(0.005)
+
+
+async def eventually(condition: Callable[[], Awaitable[object]], what: str) -> None:
+    """As ``until``, where seeing takes a call."""
+    end_s = time.monotonic() + LONG_S
+    while not await condition():
+        assert time.monotonic() < end_s, f"in {LONG_S} s not: {what}"
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class Running:
+    """A node that serves."""
+
+    node: Node
+    store: ShardStore
+    home: Home
+    contact: Contact
+    served: Served = field(repr=False)
+
+    @property
+    def node_id(self) -> NodeId:
+        return self.contact.node_id
+
+    @property
+    def dht(self) -> Dht:
+        return self.node.dht
+
+    @property
+    def presence(self) -> Presence:
+        return self.node.presence
+
+    @property
+    def keeper(self) -> Keeper:
+        return self.node._keeper
+
+    def knows(self, contact: Contact) -> bool:
+        """Whether ``contact`` has a place in the routing table, at its address."""
+        return self.dht.table.get(contact.node_id) == contact
+
+
+class World:
+    """One network, and who takes part in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.clock = root, Clock()
+        self.genesis = Genesis("test", NOW_S, OPERATOR.public, "node", address_limits=False)
+        self.nodes: list[Running] = []
+        self._stack = AsyncExitStack()
+
+    @property
+    def network_id(self) -> NetworkId:
+        return self.genesis.network_id
+
+    def network(self, *seeds: Contact) -> Network:
+        """The network file with ``seeds`` as its contacts."""
+        return sign_network(self.genesis, seeds, OPERATOR.sign)
+
+    # nodes
+
+    def home(self, number: int) -> Home:
+        """The home of node ``number``, made when it is not there."""
+        path = self.root / f"home{number}"
+        if not path.exists():
+            home = Home.create(path, number.to_bytes(32, "big"))
+            home.save_network(format_network(self.network()))
+        return Home.open(path)
+
+    async def start(
+        self, number: int, *seeds: Contact, refresh_s: float = 3_600.0, capacity: int = GIB
+    ) -> Running:
+        """Run node ``number``, which gets in by way of ``seeds``, at a port of its own."""
+        opened = self._running(number, self.network(*seeds), refresh_s, capacity)
+        served = Served(opened)
+        node, store, home = await served.start()
+        contact = Contact(identity(home, None).public, node.ready.address)
+        running = Running(node, store, home, contact, served)
+        self.nodes.append(running)
+        await until(lambda: running.presence.joined, f"node {number} is in")
+        return running
+
+    @asynccontextmanager
+    async def _running(
+        self, number: int, network: Network, refresh_s: float, capacity: int
+    ) -> AsyncIterator[tuple[Node, ShardStore, Home]]:
+        home = self.home(number)
+        settings = DhtSettings(refresh_s=refresh_s, lan=False)
+        config = NodeConfig(home, capacity, "127.0.0.1:0", "", settings)
+        async with open_store(
+            config.volume, capacity_bytes=capacity, entropy=os.urandom, create=True
+        ) as store:
+            key = identity(home, None)
+            node = Node(config, network, key, store, self.clock, os.urandom)
+            async with node.serving():
+                yield node, store, home
+
+    async def grow(self, count: int, *, first: int = 0) -> list[Running]:
+        """Run ``count`` nodes, one after the other; the first of them is the others' seed."""
+        begun = [await self.start(first)]
+        for number in range(first + 1, first + count):
+            begun.append(await self.start(number, begun[0].contact))
+        return begun
+
+    async def stop(self, running: Running) -> None:
+        """End a node."""
+        self.nodes.remove(running)
+        await running.served.stop()
+
+    def nearest(self, target: bytes, count: int = 20) -> list[NodeId]:
+        """Those of the running nodes that truly are nearest to ``target``."""
+        everybody = [each.contact for each in self.nodes]
+        return [each.node_id for each in nearest(everybody, target, count)]
+
+    # others
+
+    async def connections(
+        self, who: SigningKey = CLIENT, network: NetworkId | None = None
+    ) -> Connections:
+        """Connections of ``who``, open as long as the world."""
+        opened = Connections(who, network or self.network_id)
+        return await self._stack.enter_async_context(opened)
+
+    async def client(
+        self, *seeds: Contact, who: SigningKey = CLIENT, book: AddressBook | None = None
+    ) -> Dht:
+        """A client's view of the network, which begins with ``seeds``."""
+        return Dht(
+            await self.connections(who),
+            self.network(*seeds),
+            Contact(who.public, "").node_id,
+            book or AddressBook(subnet_limits=False),
+            clock=self.clock,
+            entropy=os.urandom,
+        )
+
+    async def peer(
+        self,
+        contact: Contact,
+        *,
+        who: SigningKey = CLIENT,
+        address: str = "",
+        network: NetworkId | None = None,
+    ) -> DhtPeer:
+        """Calls of ``who`` on ``contact``, as it says serving at ``address``."""
+        connections = await self.connections(who, network)
+        return DhtPeer(connections.line(contact), address, LONG_S)
+
+    async def impostor(self, who: SigningKey, replies: Mapping[str, Reply]) -> Contact:
+        """A server that proves ``who`` and answers as ``replies`` say, else with nothing."""
+        server = Server(who, self.network_id, [*_methods(replies)], LOCAL)
+        contact = Contact(who.public, await server.start("127.0.0.1:0"))
+        self._stack.push_async_callback(server.stop, 0)
+        return contact
+
+    async def silent(self) -> Silent:
+        """A port where all are let in and nobody is answered."""
+        silent = Silent()
+        await self._stack.enter_async_context(silent.open())
+        return silent
+
+    async def close(self) -> None:
+        """End everybody."""
+        await self._stack.aclose()
+        for running in list(self.nodes):
+            await self.stop(running)
+
+
+Reply = Callable[[Caller, Any], Message]
+_KINDS: dict[str, tuple[type[Message], type[Message]]] = {
+    "Ping": (dht_pb2.PingRequest, dht_pb2.PingReply),
+    "FindNode": (dht_pb2.FindNodeRequest, dht_pb2.FindNodeReply),
+    "FindValue": (dht_pb2.FindValueRequest, dht_pb2.FindValueReply),
+    "Store": (dht_pb2.StoreRequest, dht_pb2.StoreReply),
+}
+
+
+def _methods(replies: Mapping[str, Reply]) -> list[Unary]:
+    def handler(reply: Reply) -> Callable[[Caller, Any], Awaitable[Message]]:
+        async def handle(caller: Caller, request: Message) -> Message:
+            return reply(caller, request)
+
+        return handle
+
+    return [
+        Unary(f"/{SERVICE}/{name}", asked, handler(replies.get(name, lambda *_, a=answer: a())))
+        for name, (asked, answer) in _KINDS.items()
+    ]
+
+
+@dataclass
+class Silent:
+    """A frozen host: connections are taken and stay open, and nothing ever comes back."""
+
+    address: str = ""
+    taken: int = 0
+    most_at_once: int = 0
+    _now: int = 0
+
+    def contact(self, number: int) -> Contact:
+        """What key pair ``number`` would be here."""
+        return Contact(key(number).public, self.address)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Listen while the block runs."""
+        server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        self.address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            server.close()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.taken += 1
+        self._now += 1
+        self.most_at_once = max(self.most_at_once, self._now)
+        try:
+            while await reader.read(4_096):
+                pass
+        except ConnectionError:
+            pass
+        finally:
+            self._now -= 1
+            writer.close()
