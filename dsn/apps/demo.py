@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import sysconfig
-import tarfile
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Literal, TypeVar
 
 from dsn.apps import devnet, devnet_run
@@ -21,18 +20,17 @@ from dsn.apps.client import Client, PutItem
 from dsn.apps.devnet import Devnet, Process
 from dsn.apps.processes import Activity, send, wait_for_end
 from dsn.apps.results import CheckResult, FileState, Progress, PutResult
+from dsn.apps.sample import sample_tar
 from dsn.core.layout import Scheme, default_scheme
 from dsn.errors import DsnError, UsageError
-from dsn.ids import parse_node_id, short
+from dsn.ids import format_base32, parse_node_id, short
 from dsn.ports import Clock, Entropy
+from dsn.runtime.control import ask_control
 from dsn.store.home import Home
 from dsn.units import MIB, SMALL_SHARD_BYTES, format_size
 
-SAMPLE_BYTES = 48 * MIB
-"""More than a segment, little enough for a minute on any machine."""
 KILL_TIMEOUT_S = 10.0
 
-NOT_THE_LIBRARY = frozenset({"site-packages", "__pycache__"})
 SAMPLE_NAME = "python-library.tar"
 NETWORK_FOLDER = "network"
 
@@ -72,33 +70,6 @@ class Outcome:
     get_with_dead_seconds: float
     rotten_node: str
     seconds: float
-
-
-def sample_tar(path: Path, limit_bytes: int = SAMPLE_BYTES) -> int:
-    """Pack this machine's own Python standard library into a tar at ``path``.
-
-    Args:
-        path: The tar.
-        limit_bytes: Of the files in it.
-
-    Returns:
-        How many files there are in it.
-    """
-    files, room = 0, limit_bytes
-    library = Path(sysconfig.get_path("stdlib"))
-    with tarfile.open(path, "w") as tar:
-        for source in _library_files(library):
-            size = source.stat().st_size
-            if size <= room:
-                tar.add(source, arcname=f"python/{source.relative_to(library)}")
-                files, room = files + 1, room - size
-    return files
-
-
-def _library_files(library: Path) -> Iterator[Path]:
-    for path in sorted(library.rglob("*")):
-        if not NOT_THE_LIBRARY & set(path.parts) and path.is_file():
-            yield path
 
 
 class Demo:
@@ -197,7 +168,23 @@ class Demo:
         network = await devnet_run.bring_up(network, network.processes)
         took_s = self._clock.monotonic_s() - began_s
         self._fact(f"{self._nodes} storage nodes, each its own process, serve after {took_s:.1f} s")
+        await self._find_all(network)
         return network
+
+    async def _find_all(self, network: Devnet) -> None:
+        """All that a node was told is one address; the others it finds itself."""
+        seeker, sought = network.processes[-1], network.processes[:-1]
+        keys = " ".join(format_base32(parse_node_id(each.node_id)) for each in sought)
+        answer = await ask_control(Home(Path(seeker.home)).control_socket, f"trace 1 {keys}")
+        traces = answer["traces"]
+        found = sum(bool(each["found"]) for each in traces)
+        first = network.network().contacts[0].address
+        typical_ms = median(each["milliseconds"] for each in traces) if traces else 0.0
+        self._fact(f"all that they were told is one address: {first}")
+        self._hold(
+            found == len(sought),
+            f"{seeker.name} finds the {found} others through the DHT, {typical_ms:.1f} ms each",
+        )
 
     async def _put(self, network: Devnet, source: Path) -> PutResult:
         self._chapter("Stored")

@@ -151,6 +151,10 @@ class Dht:
         await self.seen(contact)
         return result
 
+    def forgive(self) -> None:
+        """Let every contact be asked again, however lately it was silent."""
+        self._silent.clear()
+
     async def ping(self, contact: Contact) -> bool:
         """Whether ``contact`` answers as itself."""
         return await self.call("Ping", contact, DhtPeer.ping) is not None
@@ -168,11 +172,19 @@ class Dht:
             await self.ping(oldest)
 
     def _failed(self, contact: Contact, error: DsnError) -> None:
-        self.table.failed(contact.node_id)
-        self.proven.pop(contact.node_id, None)
-        self.book.failed(contact.node_id, self._clock.now_s())
+        node, entry = contact.node_id, self.book.get(contact.node_id)
+        # Silence at an address that somebody else named says nothing of the one that is known.
+        if self.table.get(node) in (None, contact):
+            self.table.failed(node)
+        if self.proven.get(node) == contact:
+            del self.proven[node]
+        if entry is not None and entry.contact == contact:
+            self.book.failed(node, self._clock.now_s())
         self._regions.forget(contact)
-        self._silent[contact] = (self._clock.monotonic_s() + SILENT_S, error)
+        # What led to it holds the connection, which must not stay open as long as it is known.
+        error.__cause__ = error.__context__ = None
+        bare = error.with_traceback(None)
+        self._silent[contact] = (self._clock.monotonic_s() + SILENT_S, bare)
         if len(self._silent) > MOST_HEARD:
             del self._silent[next(iter(self._silent))]
         if isinstance(error, TransportError):
@@ -183,7 +195,7 @@ class Dht:
     async def find_nodes(
         self, target: bytes, via: Iterable[Contact] = (), *, paths: int = 1
     ) -> Search:
-        """Find the nodes nearest to ``target``, asking ``via`` first."""
+        """Find the nodes nearest to ``target``, beginning with ``via`` as well."""
 
         async def ask(peer: DhtPeer) -> Answer:
             return Answer(await peer.find_node(target), [])
@@ -195,11 +207,11 @@ class Dht:
 
         async def ask(peer: DhtPeer) -> Answer:
             values = await peer.find_value(key)
-            return Answer(values.contacts, self._judge(key, values.records))
+            return Answer(values.contacts, self.judge(key, values.records))
 
         return await self._search("FindValue", key, ask, (), paths, values=True)
 
-    def _judge(self, key: bytes, raws: Iterable[bytes]) -> list[Record]:
+    def judge(self, key: bytes, raws: Iterable[bytes]) -> list[Record]:
         """Those of ``raws`` (untrusted) that stand under ``key`` and may be believed."""
         good: list[Record] = []
         for raw in raws:

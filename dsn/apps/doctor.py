@@ -33,6 +33,7 @@ LEAST_OPEN_FILES = 1024
 CLOCK_SLACK_S = 30
 MOST_NAMED = 5
 PORTABLE = "portable"
+NO_NODES = "start one, or check the firewall; a local network: dsn devnet up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +145,13 @@ async def _nodes(dht: Dht, clock: Clock) -> Finding:
     """Whether the network lets somebody in, and how many nodes are nearby."""
     began_s = clock.monotonic_s()
     found = (await dht.find_nodes(dht.table.me)).lookup.closest()
+    if not found:
+        return _judged("nodes", False, dht.nobody().message, NO_NODES)
     took_ms = (clock.monotonic_s() - began_s) * 1e3
     detail = f"{len(found)} nodes answer, found in {took_ms:.0f} ms"
     if len(found) >= BUCKET_SIZE:
         detail = f"{detail}; there are more"
-    fix = "start one, or check the firewall; a local network: dsn devnet up"
-    return _judged("nodes", bool(found), detail, fix)
+    return Finding("nodes", True, detail)
 
 
 async def _own_node(home: Home) -> dict[str, Any] | None:

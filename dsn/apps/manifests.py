@@ -14,12 +14,14 @@ from dsn.core.cipher import BOX_EXTRA_BYTES, open_box
 from dsn.core.keys import FileKeys
 from dsn.core.manifest import Core, Head, verify_head
 from dsn.core.placement import Placement, Row, decode_page, page_hash, page_segments
-from dsn.dht.record import PointerBody, PointerRecord
+from dsn.dht.record import PointerBody, PointerRecord, Record, newer
 from dsn.errors import DsnError, MalformedMessage, NotFound, ShardCorrupt, Unreachable
 from dsn.ids import Commit, FileId, NodeId
 from dsn.units import leaf_count
 
 PAGE_PLACE_BYTES = 36
+HOLDERS_ASKED, HOLDERS_ENOUGH = 4, 2
+"""Holders asked for a newer pointer, and answers after which the others are not waited for."""
 
 _Value = TypeVar("_Value")
 
@@ -105,10 +107,7 @@ class Manifests:
             NotFound: No node knows the file.
             Unreachable: No node, or no holder of a copy, answers.
         """
-        record = await self.newest(file_id)
-        body = PointerBody.decode(open_box(keys.head_key, record.body))
-        await self._nodes.reach(node for node, _ in body.holders)
-        head = await self._head(file_id, keys, body)
+        body, head = await self._newest_head(file_id, keys)
         core = head.core
         pages = await asyncio.gather(
             *(self._page(head, keys, number) for number in range(len(head.pages)))
@@ -116,6 +115,45 @@ class Manifests:
         placement = Placement(head.nodes, tuple(row for page in pages for row in page))
         await self._nodes.reach(head.nodes)
         return Manifest(file_id, keys, head.sequence, core, placement, self._copies(head, body))
+
+    async def _newest_head(self, file_id: FileId, keys: FileKeys) -> tuple[PointerBody, Head]:
+        """The head that the newest pointer names, of those in the DHT and with its holders.
+
+        Who sits near the file's key may hide a newer record; its holders have it first.
+        """
+        record = await self.newest(file_id)
+        while True:
+            body = PointerBody.decode(open_box(keys.head_key, record.body))
+            await self._nodes.reach(node for node, _ in body.holders)
+            held = asyncio.create_task(self._newest_held(record, body))
+            try:
+                head = await self._head(file_id, keys, body)
+            except Unreachable:
+                if (newest := await held) is record:
+                    raise
+            else:
+                if (newest := await held) is record:
+                    return body, head
+            finally:
+                held.cancel()
+            record = newest
+
+    async def _newest_held(self, record: PointerRecord, body: PointerBody) -> PointerRecord:
+        """``record``, or a newer one that one of the first holders to answer keeps."""
+        late = self._nodes.late
+        holders = [node for node, _ in body.holders if node not in late][:HOLDERS_ASKED]
+
+        async def ask(node: NodeId) -> Record | None:
+            raw = await self._nodes.peer(node).get_pointer(record.key)
+            found = self._nodes.dht.judge(record.key, [raw] if raw else [])
+            return found[0] if found else None
+
+        answers = await self._nodes.each(ask, enough=HOLDERS_ENOUGH, among=holders)
+        newest = record
+        for each in answers.values():
+            if isinstance(each, PointerRecord) and newer(each, newest):
+                newest = each
+        return newest
 
     async def newest(self, key: bytes) -> PointerRecord:
         """The newest valid pointer record under ``key`` that disjoint searches find.

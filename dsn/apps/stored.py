@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dsn.core.cipher import seal_box, seal_private
@@ -12,10 +12,14 @@ from dsn.core.manifest import Core, Private, SegmentSeal, sign_head
 from dsn.core.merkle import ShardHasher
 from dsn.core.placement import Copy, PageRef, Placement, ShardPlace, missing, page_hash
 from dsn.core.segment import SegmentKeys
-from dsn.ids import Commit, FileId, NodeId
+from dsn.dht.record import PointerBody, PointerRecord, sign_pointer
+from dsn.ids import Commit, FileId, NetworkId, NodeId
 from dsn.machines.upload import Row, Upload
 from dsn.ports import Entropy
 from dsn.store.transfer import Source
+
+POINTER_TERM_S = 365 * 86_400
+"""How long a pointer stands; deals will say it once they exist."""
 
 
 @dataclass(slots=True)
@@ -156,3 +160,25 @@ def seal_manifest(
     for node in holders:
         boxes[node].insert(0, seal_box_for(key, plain, entropy))
     return boxes
+
+
+def sign_file_pointer(
+    file: StoredFile,
+    boxes: Mapping[NodeId, Sequence[Box]],
+    network: NetworkId,
+    now_s: float,
+    entropy: Entropy,
+) -> PointerRecord:
+    """Point to the heads among ``boxes``, as of the file's sequence."""
+    heads = {node: copies[0] for node, copies in boxes.items()}
+    length = len(next(iter(heads.values())).data)
+    body = PointerBody(length, tuple((node, head.commit) for node, head in heads.items()))
+    return sign_pointer(
+        file.placer.sign,
+        network=network,
+        placement_public=file.placer.public,
+        core_hash=file.make_core().hash,
+        sequence=file.sequence,
+        expires_s=int(now_s) + POINTER_TERM_S,
+        body=seal_box(file.keys.head_key, body.encode(), entropy(12)),
+    )

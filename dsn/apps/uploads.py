@@ -21,14 +21,13 @@ from dsn.apps.nodes import Nodes
 from dsn.apps.pointers import Pointers
 from dsn.apps.readback import read_back
 from dsn.apps.results import Progress, ProgressSink
-from dsn.apps.stored import Box, StoredFile, seal_manifest
-from dsn.core.cipher import seal_box
+from dsn.apps.stored import Box, StoredFile, seal_manifest, sign_file_pointer
 from dsn.core.erasure import Erasure
 from dsn.core.layout import Scheme
 from dsn.core.manifest import SegmentSeal
 from dsn.core.merkle import ShardHasher
 from dsn.core.segment import SegmentEncoder, bands
-from dsn.dht.record import PointerBody, PointerRecord, next_sequence, sign_pointer
+from dsn.dht.record import next_sequence
 from dsn.errors import DsnError, Unreachable, UsageError
 from dsn.ids import Commit, NodeId, short
 from dsn.kernels import isal
@@ -40,8 +39,6 @@ from dsn.ports import Clock, Entropy
 from dsn.runtime.kernel import Kernel
 from dsn.units import FRAME_BYTES, LEAF_BYTES, SMALL_SHARD_BYTES, leaf_count
 
-POINTER_TERM_S = 365 * 86_400
-"""How long a pointer stands; deals will say it once they exist."""
 MAX_HOLDERS = 48
 ROUNDS = 3
 """How often a put re-places what failed at its very end."""
@@ -302,7 +299,9 @@ class PutSession:
                 raise Unreachable("no node is left to hold the manifest", hint="try again")
             file.sequence = next_sequence(file.sequence, int(self._clock.now_s() * 1e6))
             boxes = seal_manifest(file, holders, file.sequence, self._entropy)
-            pointer = self._pointer(file, boxes)
+            pointer = sign_file_pointer(
+                file, boxes, self.nodes.network.network_id, self._clock.now_s(), self._entropy
+            )
             await self._store_boxes(file, boxes, pointer.encode())
             if len(file.copies) == len(holders):
                 break
@@ -343,20 +342,6 @@ class PutSession:
         for at in range(0, len(box.data), FRAME_BYTES):
             await group.send(box.data[at : at + FRAME_BYTES])
         return await group.end(box.commit)
-
-    def _pointer(self, file: StoredFile, boxes: dict[NodeId, list[Box]]) -> PointerRecord:
-        heads = {node: copies[0] for node, copies in boxes.items()}
-        length = len(next(iter(heads.values())).data)
-        body = PointerBody(length, tuple((node, head.commit) for node, head in heads.items()))
-        return sign_pointer(
-            file.placer.sign,
-            network=self.nodes.network.network_id,
-            placement_public=file.placer.public,
-            core_hash=file.make_core().hash,
-            sequence=file.sequence,
-            expires_s=int(self._clock.now_s()) + POINTER_TERM_S,
-            body=seal_box(file.keys.head_key, body.encode(), self._entropy(12)),
-        )
 
     # nodes
 

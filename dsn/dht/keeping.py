@@ -23,7 +23,7 @@ from dsn.dht.holders import Holders, KeptBatch, Plan
 from dsn.dht.record import MAX_RECORD_BYTES, Record, check_record, newer, parse_record
 from dsn.dht.shards import MAX_BATCH_BYTES, BatchTree, ShardBatch, ShardRecord, parse_batch
 from dsn.dht.shelf import Kept, Quota, Shelf
-from dsn.dht.signed import check_dates, check_size
+from dsn.dht.signed import check_dates
 from dsn.errors import DsnError, MalformedMessage, PeerError
 from dsn.ids import ID_BYTES, Commit, NetworkId, NodeId
 from dsn.units import MIB
@@ -178,7 +178,6 @@ class Keeper:
         Cost: some hashes a commit.
         """
         with self._counting(now_s):
-            check_size(len(raw), MAX_BATCH_BYTES)
             if (kept := self._batches.get(sha256(raw))) is not None:
                 self._renew(kept, publisher, now_s)
                 return
@@ -213,7 +212,7 @@ class Keeper:
     def load(self, raw: bytes, now_s: float) -> int:
         """Keep what this node kept when it last ran, as far as that still holds and fits.
 
-        Signatures were checked before ``encode``, and are not again.
+        What was judged before ``encode`` is not judged again.
 
         Args:
             raw: What ``encode`` wrote, from a file that only this node writes.
@@ -230,13 +229,11 @@ class Keeper:
         for record, brought in records:
             brought = brought.until(self._until_s(record.expires_s, now_s))
             with suppress(DsnError):
-                check_record(record, self._network, now_s)
                 self._check_new(record, brought)
                 self._keep(record, brought)
         for tree, brought in batches:
             brought = brought.until(self._until_s(tree.batch.expires_s, now_s))
             with suppress(DsnError):
-                check_dates(tree.batch, self._network, now_s)
                 self._keep_batch(tree, brought, self._plan(tree.batch, brought))
         self.sweep(now_s)
         return len(self)

@@ -128,7 +128,10 @@ class RoutingTable:
         return None
 
     def failed(self, node: NodeId, *, gone: bool = False) -> None:
-        """Note that ``node`` did not answer; ``gone`` lets it go at once.
+        """Note that ``node`` did not answer where this table has it; ``gone`` lets it go at once.
+
+        Silence at another address says nothing: whoever names nodes at wrong addresses would
+        have them dropped. That is for the caller to see to.
 
         A contact with nobody waiting for its place gets a second chance: when it is this node
         that lost its line, all contacts fail, and all will be wanted back.

@@ -156,8 +156,9 @@ class Connections:
 
     def _open(self, contact: Contact, *extra: options.ChannelOption) -> Line:
         name = ("grpc.ssl_target_name_override", tls.target_name(contact.node_id))
+        # The scheme is ours to name: left to an untrusted address, it could be a local socket.
         channel = grpc.aio.secure_channel(
-            contact.address,
+            f"dns:///{contact.address}",
             tls.channel_credentials(self._leaf, contact.public_key),
             options=(*options.CLIENT, name, *extra),
         )

@@ -54,6 +54,7 @@ TABLE: Final = (
     Row(errors.PeerError, "internal", _S.INTERNAL),
     Row(errors.PeerError, "unimplemented", _S.UNIMPLEMENTED),
     Row(errors.MalformedMessage, "malformed_message", _S.INVALID_ARGUMENT),
+    Row(errors.MalformedMessage, "bad_contact", _S.INVALID_ARGUMENT),
     Row(errors.MalformedMessage, "bad_length", _S.INVALID_ARGUMENT),
     Row(errors.MalformedMessage, "bad_frame", _S.INVALID_ARGUMENT),
     Row(errors.InvalidSignature, "invalid_signature", _S.INVALID_ARGUMENT),

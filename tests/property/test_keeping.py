@@ -7,7 +7,13 @@ from itertools import permutations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from dsn.core.hashing import sha256
 from dsn.dht.keeping import BATCH_BYTES, COMMIT_BYTES, RECORD_BYTES, Keeper
@@ -110,6 +116,21 @@ class Keeping(RuleBasedStateMachine):
         else:
             expected = self.take_over(new, holder, frozenset(made.commits))
         self.compare(expected, lambda: self.keeper.accept_batch(raw, publisher, self.now_s))
+
+    @precondition(lambda self: self.records or self.batches)
+    @rule(data=st.data(), publisher=publishers)
+    def bring_again(self, data: st.DataObject, publisher: NodeId) -> None:
+        self.forget()
+        kept = [*self.records.items(), *((b"", each) for each in self.batches)]
+        if not kept:
+            return
+        key, thing = data.draw(st.sampled_from(kept), "again")
+        if key:
+            self.renew(thing, publisher, list(self.records.values()), MOST_A_PUBLISHER)
+            self.compare("", lambda: self.keeper.accept(key, thing.raw, publisher, self.now_s))
+        else:
+            self.renew(thing, publisher, self.batches, MOST_BATCHES)
+            self.compare("", lambda: self.keeper.accept_batch(thing.raw, publisher, self.now_s))
 
     @rule(seconds=st.integers(1, 60))
     def wait(self, seconds: int) -> None:

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.protobuf.message import Message
 
+from dsn.apps import dht
 from dsn.apps.dht import Dht
+from dsn.apps.node import presence
 from dsn.apps.node.presence import Presence
 from dsn.apps.node.run import Node
 from dsn.apps.provider import NodeConfig, identity
@@ -40,6 +43,7 @@ from tests.support.shard_stores import Served
 
 LONG_S = 30.0
 """How long a busy machine may take for anything; never waited for when all is well."""
+HOUR_S = 3_600.0
 LOCAL = Limits(address_limits=False)
 OPERATOR = key(999)
 CLIENT = key(500)
@@ -95,6 +99,10 @@ class Running:
         return self.contact.node_id
 
     @property
+    def key(self) -> SigningKey:
+        return identity(self.home, None)
+
+    @property
     def dht(self) -> Dht:
         return self.node.dht
 
@@ -109,6 +117,19 @@ class Running:
     def knows(self, contact: Contact) -> bool:
         """Whether ``contact`` has a place in the routing table, at its address."""
         return self.dht.table.get(contact.node_id) == contact
+
+
+@asynccontextmanager
+async def opened(root: Path, patch: pytest.MonkeyPatch, **constants: float) -> AsyncIterator[World]:
+    """A world in ``root`` where ``constants`` of nodes differ; calls may take long unless told."""
+    patch.setattr(dht, "HARD_S", constants.pop("HARD_S", LONG_S))
+    for name, value in constants.items():
+        patch.setattr(presence, name, value)
+    world = World(root)
+    try:
+        yield world
+    finally:
+        await world.close()
 
 
 class World:
@@ -138,33 +159,42 @@ class World:
             home.save_network(format_network(self.network()))
         return Home.open(path)
 
-    async def start(
-        self, number: int, *seeds: Contact, refresh_s: float = 3_600.0, capacity: int = GIB
-    ) -> Running:
-        """Run node ``number``, which gets in by way of ``seeds``, at a port of its own."""
-        opened = self._running(number, self.network(*seeds), refresh_s, capacity)
-        served = Served(opened)
-        node, store, home = await served.start()
-        contact = Contact(identity(home, None).public, node.ready.address)
-        running = Running(node, store, home, contact, served)
-        self.nodes.append(running)
+    async def start(self, number: int, *seeds: Contact, **settings: Any) -> Running:
+        """As ``begin``, and wait until the node is in."""
+        running = await self.begin(number, *seeds, **settings)
         await until(lambda: running.presence.joined, f"node {number} is in")
         return running
 
-    @asynccontextmanager
-    async def _running(
-        self, number: int, network: Network, refresh_s: float, capacity: int
-    ) -> AsyncIterator[tuple[Node, ShardStore, Home]]:
+    async def begin(
+        self,
+        number: int,
+        *seeds: Contact,
+        listen: str = "127.0.0.1:0",
+        address: str = "",
+        refresh_s: float = HOUR_S,
+    ) -> Running:
+        """Run node ``number``, which gets in by way of ``seeds``, until the world ends."""
         home = self.home(number)
-        settings = DhtSettings(refresh_s=refresh_s, lan=False)
-        config = NodeConfig(home, capacity, "127.0.0.1:0", "", settings)
+        finding = DhtSettings.model_construct(refresh_s=refresh_s, lan=False)
+        config = NodeConfig(home, GIB, listen, address, finding)
+        served = Served(self._serving(config, self.network(*seeds)))
+        node, store = await served.start()
+        contact = Contact(identity(home, None).public, node.ready.address)
+        running = Running(node, store, home, contact, served)
+        self.nodes.append(running)
+        return running
+
+    @asynccontextmanager
+    async def _serving(
+        self, config: NodeConfig, network: Network
+    ) -> AsyncIterator[tuple[Node, ShardStore]]:
         async with open_store(
-            config.volume, capacity_bytes=capacity, entropy=os.urandom, create=True
+            config.volume, capacity_bytes=config.capacity_bytes, entropy=os.urandom, create=True
         ) as store:
-            key = identity(home, None)
-            node = Node(config, network, key, store, self.clock, os.urandom)
+            who = identity(config.home, None)
+            node = Node(config, network, who, store, self.clock, os.urandom)
             async with node.serving():
-                yield node, store, home
+                yield node, store
 
     async def grow(self, count: int, *, first: int = 0) -> list[Running]:
         """Run ``count`` nodes, one after the other; the first of them is the others' seed."""
@@ -226,9 +256,7 @@ class World:
 
     async def silent(self) -> Silent:
         """A port where all are let in and nobody is answered."""
-        silent = Silent()
-        await self._stack.enter_async_context(silent.open())
-        return silent
+        return await self._stack.enter_async_context(Silent().listening())
 
     async def close(self) -> None:
         """End everybody."""
@@ -259,38 +287,34 @@ def _methods(replies: Mapping[str, Reply]) -> list[Unary]:
     ]
 
 
-@dataclass
-class Silent:
+class Silent(asyncio.Protocol):
     """A frozen host: connections are taken and stay open, and nothing ever comes back."""
 
-    address: str = ""
-    taken: int = 0
-    most_at_once: int = 0
-    _now: int = 0
+    def __init__(self) -> None:
+        self.address = ""
+        self.taken = self.most_open = 0
+        self._open = set[asyncio.BaseTransport]()
 
     def contact(self, number: int) -> Contact:
         """What key pair ``number`` would be here."""
         return Contact(key(number).public, self.address)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Listen while the block runs."""
-        server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+    async def listening(self) -> AsyncIterator[Silent]:
+        """Take connections while the block runs."""
+        server = await asyncio.get_running_loop().create_server(lambda: self, "127.0.0.1", 0)
         self.address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
         try:
-            yield
+            yield self
         finally:
             server.close()
+            for transport in self._open:
+                transport.close()
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.taken += 1
-        self._now += 1
-        self.most_at_once = max(self.most_at_once, self._now)
-        try:
-            while await reader.read(4_096):
-                pass
-        except ConnectionError:
-            pass
-        finally:
-            self._now -= 1
-            writer.close()
+        self._open.add(transport)
+        self.most_open = max(self.most_open, len(self._open))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open = {each for each in self._open if not each.is_closing()}

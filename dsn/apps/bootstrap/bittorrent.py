@@ -18,7 +18,7 @@ from dsn.apps.bootstrap.found import Found
 from dsn.apps.bootstrap.note import Sighting, decode_note, encode_note, expand_seed, note_seed
 from dsn.core.keys import SigningKey
 from dsn.dht.contact import Contact
-from dsn.errors import ConfigError, MalformedMessage, TimedOut
+from dsn.errors import ConfigError, MalformedMessage, TimedOut, Unreachable
 from dsn.ids import NetworkId
 from dsn.ports import Clock
 
@@ -34,6 +34,7 @@ GRACE_S: Final = 1.0
 """How long a newer note is waited for once there is one."""
 _WAIT_MS: Final = 100
 _NO_SALT: Final = b""
+_HINT: Final = "check that UDP gets out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Meeting:
             How many BitTorrent nodes took it.
 
         Raises:
-            TimedOut: The BitTorrent network does not answer.
+            TransportError: Nobody did (``unreachable``), or not in time.
         """
         others: list[Sighting] = []
         try:
@@ -90,9 +91,12 @@ class Meeting:
                 with suppress(MalformedMessage):  # what cannot be read is written over
                     others = await self._read()
                 mine = Sighting(contact, int(self._clock.now_s()))
-                return await self._write(encode_note([mine, *others]))
+                taken = await self._write(encode_note([mine, *others]))
         except TimeoutError as error:
-            raise TimedOut(_no_answer(timeout_s), hint="check that UDP gets out") from error
+            raise TimedOut(_no_answer(timeout_s), hint=_HINT) from error
+        if not taken:
+            raise Unreachable("nobody in the BitTorrent network took the note", hint=_HINT)
+        return taken
 
     def leave(self) -> None:
         """Let the session go, which waits for its threads."""
@@ -100,6 +104,8 @@ class Meeting:
 
     async def _read(self) -> list[Sighting]:
         """Before the session has settled, to find nothing only means to ask again."""
+        while not self._session.is_dht_running():
+            await self._alerts(lambda alert: None)
         while not (note := await self._get()) and not self._settled:
             await self._alerts(lambda alert: None)
         return decode_note(note, self._clock.now_s()) if note else []
@@ -171,6 +177,14 @@ async def find_by_bittorrent(
     """Read the note of ``network`` on a short visit; raises as ``meeting``."""
     async with meeting(network, clock, entrance=entrance, visit=True) as opened:
         return await opened.find(timeout_s)
+
+
+async def publish_by_bittorrent(
+    contact: Contact, network: NetworkId, clock: Clock, *, entrance: Entrance = PUBLIC
+) -> int:
+    """Put ``contact`` first in the note of ``network``, once; raises and returns as ``publish``."""
+    async with meeting(network, clock, entrance=entrance) as opened:
+        return await opened.publish(contact)
 
 
 def _no_answer(timeout_s: float) -> str:

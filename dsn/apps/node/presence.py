@@ -29,6 +29,8 @@ from dsn.store.files import write_atomic
 
 RETRY_S: Final = (0.25, 15.0)
 """Between attempts to get in: the first and the longest."""
+SEEK_AFTER_S: Final = 1.0
+"""Other ways in are tried once waits have grown so long: seeds may only be starting."""
 LOOK_S: Final = 1.0
 """Between two looks at whether records must be announced anew; looking costs nothing."""
 CHECKERS: Final = 3
@@ -170,8 +172,10 @@ class Presence:
         while not await self._enter():
             _log.warning("not let in", reason=self._dht.nobody().message)
             await asyncio.sleep(wait_s * (0.5 + self._draw()))
-            wait_s = min(longest_s, 2 * wait_s)
-            await self._seek()
+            wait_s = min(longest_s, 1.5 * wait_s)
+            self._dht.forgive()
+            if wait_s > SEEK_AFTER_S:
+                await self._seek()
         self.joined = True
         _log.info("joined", contacts=len(self._dht.table), reachable=self.reachable)
 

@@ -105,77 +105,70 @@ class Node:
         entropy: Entropy,
     ) -> None:
         """Prepare to serve ``store`` in ``network``."""
-        self._config, self._network, self._store = config, network, store
-        self._clock, self._entropy = clock, entropy
-        self._me = Self(network.network_id, key, Terms())
-        self._limits = Limits(address_limits=network.genesis.address_limits)
+        me = Self(network.network_id, key, Terms())
+        limits = Limits(address_limits=network.genesis.address_limits)
+        home, self._config, self._network, self._key = config.home, config, network, key
+        self._store, self._clock = store, clock
         self._connections = Connections(key, network.network_id)
         self._keeper = Keeper(network.network_id)
         self._health = Health([SERVICE, DHT_SERVICE])
+        book = home.book(network)
+        self.dht = Dht(self._connections, network, me.node_id, book, clock=clock, entropy=entropy)
+        self._entrance = Entrance(self.dht, config.dht, clock)
+        self.presence = Presence(
+            self.dht,
+            store,
+            OwnRecord(me, store, home.state / "node.record", clock),
+            seek=self._entrance.seek,
+            save=lambda: home.save_book(book),
+            refresh_s=config.dht.refresh_s,
+            clock=clock,
+            entropy=entropy,
+        )
+        service = NodeService(me, store, clock, limits)
+        self._directory = DhtService(
+            self.dht,
+            self._keeper,
+            own=self.presence.own.encoded,
+            held=service.held_record,
+            hinted=self.presence.hinted,
+            clock=clock,
+        )
+        methods = (
+            *service.methods(),
+            *self._directory.methods(),
+            *self._health.methods(),
+            *reflection_methods([SERVICE, DHT_SERVICE]),
+        )
+        self._server = Server(key, network.network_id, methods, limits)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Ready]:
         """Serve and be found while the block runs; remember contacts and records after it."""
-        me, config = self._me, self._config
-        book = config.home.book(self._network)
+        config, dht = self._config, self.dht
         self._load_records()
-        service = NodeService(me, self._store, self._clock, self._limits)
-        dht = self.dht = Dht(
-            self._connections,
-            self._network,
-            me.node_id,
-            book,
-            clock=self._clock,
-            entropy=self._entropy,
-        )
-        entrance = Entrance(dht, config.dht, self._clock)
-        own = OwnRecord(me, self._store, config.home.state / "node.record", self._clock)
-        self.presence = Presence(
-            dht,
-            self._store,
-            own,
-            seek=entrance.seek,
-            save=self._save_book,
-            refresh_s=config.dht.refresh_s,
-            clock=self._clock,
-            entropy=self._entropy,
-        )
-        directory = DhtService(
-            dht,
-            self._keeper,
-            own=own.encoded,
-            held=service.held_record,
-            hinted=self.presence.hinted,
-            clock=self._clock,
-        )
-        methods = (
-            *service.methods(),
-            *directory.methods(),
-            *self._health.methods(),
-            *reflection_methods([SERVICE, DHT_SERVICE]),
-        )
-        server = Server(me.key, me.network, methods, self._limits)
-        bound = await server.start(config.listen)
-        dht.address = own.address = config.address or reachable_address(bound, dht.seeds())
+        bound = await self._server.start(config.listen)
+        dht.address = config.address or reachable_address(bound, dht.seeds())
+        self.presence.own.address = dht.address
         await self._health.start()
         self.ready = Ready(
-            node_id=format_node_id(me.node_id),
-            public_key=format_base32(me.key.public),
+            node_id=format_node_id(dht.table.me),
+            public_key=format_base32(self._key.public),
             address=bound,
             network=self._network.genesis.name,
             shards=self._store.count,
         )
         try:
             async with (
-                entrance.opened(Contact(me.key.public, dht.address)),
-                _background(directory.greeter.run(), self.presence.run()),
+                self._entrance.opened(Contact(self._key.public, dht.address)),
+                _background(self._directory.greeter.run(), self.presence.run()),
             ):
                 yield self.ready
         finally:
             await self._health.stop()
-            await server.stop(GRACE_S)
+            await self._server.stop(GRACE_S)
             await self._connections.close()
-            self._save_book()
+            config.home.save_book(dht.book)
             write_atomic(config.home.state / RECORDS_FILE, self._keeper.encode())
 
     async def answer(self, command: str) -> dict[str, Any]:
@@ -204,9 +197,6 @@ class Node:
         }
         status = asdict(self.ready) | {"shards": self._store.count}
         return status | network | asdict(self._store.space())
-
-    def _save_book(self) -> None:
-        self._config.home.save_book(self.dht.book)
 
     def _load_records(self) -> None:
         file = self._config.home.state / RECORDS_FILE

@@ -63,7 +63,8 @@ class Party:
         self, contact: Contact, then: Callable[[Reply | None], None], reply: Reply | None
     ) -> None:
         if reply is None:
-            self.table.failed(contact.node_id)
+            if self.table.get(contact.node_id) in (None, contact):
+                self.table.failed(contact.node_id)
         else:
             self._note(contact)
         then(reply)

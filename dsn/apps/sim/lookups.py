@@ -150,7 +150,10 @@ class _Scene:
         nearest, self._town = town.population.nearest, town
         kept = nearest(key, BUCKET_SIZE, lambda one: one.lives(published_s))
         self._keepers = {each.node_id for each in kept}
-        self._lie = Reply(nearest(key, BUCKET_SIZE, lambda one: one.contact.node_id in town.liars))
+        self._lie = Reply()
+        if town.liars:
+            named = nearest(key, BUCKET_SIZE, lambda one: one.contact.node_id in town.liars)
+            self._lie = Reply(named)
 
     def reach(self, _caller: Caller, contact: Contact) -> Server | None:
         """Whoever answers at ``contact``."""

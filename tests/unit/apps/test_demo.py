@@ -7,7 +7,8 @@ import tarfile
 
 import pytest
 
-from dsn.apps.demo import Demo, _rot, sample_tar
+from dsn.apps.demo import Demo, _rot
+from dsn.apps.sample import sample_tar
 from dsn.errors import UsageError
 from dsn.runtime.clock import SystemClock
 

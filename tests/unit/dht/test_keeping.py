@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dsn.core.hashing import sha256
 from dsn.dht.holders import MOST_HOLDERS
 from dsn.dht.keeping import BATCH_BYTES, COMMIT_BYTES, MOST_VALUES, RECORD_BYTES, TERM_S, Keeper
 from dsn.dht.record import Record, parse_record, verify
@@ -120,6 +121,15 @@ def test_what_is_brought_again_is_kept_for_another_term(keeper: Keeper) -> None:
     assert found(keeper, lasting.key, NOW_S + TERM_S + 999) == [lasting]
     assert found(keeper, lasting.key, NOW_S + TERM_S + 1_000) == []
     assert len(keeper) == 1
+
+
+def test_bringing_again_is_never_refused() -> None:
+    keeper = Keeper(NETWORK, most_records=2, most_a_publisher=1)
+    keep(keeper, slot(1))
+    keep(keeper, slot(2), B)
+    keep(keeper, slot(1), B)
+    assert refusal(keeper, slot(3), B) == "publisher_quota"
+    assert len(keeper) == 2
 
 
 def test_what_was_forgotten_may_come_back(keeper: Keeper) -> None:
@@ -245,18 +255,22 @@ def test_refusals_change_nothing(keeper: Keeper) -> None:
 
 
 def test_memory_is_what_it_says_at_most() -> None:
-    records = [slot(number, body=b"") for number in range(1_500)]
-    single = [batch(number, [number]) for number in range(120)]
+    records = [slot(number, body=b"", expires_s=FAR_S) for number in range(1_500)]
+    single = [batch(number, [number], expires_s=FAR_S) for number in range(300)]
     wide = [batch(number, range(1_000 * number, 1_000 * number + 1_000)) for number in range(12)]
     random = Random(1)
 
-    def bring(keeper: Keeper, record: Record) -> None:
+    def bring(keeper: Keeper, one: Record | ShardBatch) -> None:
+        """Five times, each time by somebody else, each time to be kept for longer."""
         for now_s in range(NOW_S, NOW_S + 5):
-            keep(keeper, record, NodeId(random.randbytes(32)), now_s)
+            by = NodeId(random.randbytes(32))
+            if isinstance(one, ShardBatch):
+                keep_batch(keeper, one, by, now_s)
+            else:
+                keep(keeper, one, by, now_s)
 
-    assert 0.5 < spent(bring, records) <= 1
-    for batches in (single, wide):
-        assert 0.5 < spent(keep_batch, batches) <= 1
+    for some in (records, single, wide):
+        assert 0.5 < spent(bring, some) <= 1
 
 
 def spent(bring: Callable[[Keeper, Any], None], brought: list[Any]) -> float:
@@ -365,6 +379,13 @@ def test_a_batch_runs_out_and_may_be_brought_again(keeper: Keeper) -> None:
     assert holders(keeper, 0) == []
 
 
+def test_a_batch_that_runs_out_leaves_those_of_others(keeper: Keeper) -> None:
+    keep_batch(keeper, batch(1, range(3), expires_s=NOW_S + 10))
+    keep_batch(keeper, batch(2, range(2), expires_s=NOW_S + 20))
+    assert keeper.sweep(NOW_S + 10) == 1
+    assert [holders(keeper, number) for number in range(3)] == [[node(2)], [node(2)], []]
+
+
 @pytest.mark.parametrize(
     ("expected", "made"),
     [
@@ -465,7 +486,9 @@ def test_a_changed_file_is_malformed_and_changes_nothing(keeper: Keeper) -> None
     before = keeper.encode()
     flips = [random.randrange(len(raw)) for _ in range(200)]
     flipped = [raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :] for at in flips]
-    for bad in (b"", raw[:-1], raw[:40], raw + b"\0", raw[1:], *flipped):
+    longer = raw[:-32] + b"\0"
+    sealed = [longer + sha256(longer), sha256(b"")]
+    for bad in (b"", raw[:-1], raw[:40], raw + b"\0", raw[1:], *flipped, *sealed):
         with pytest.raises(MalformedMessage):
             keeper.load(bad, NOW_S)
     assert keeper.encode() == before

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dsn.core.keys import verify_signature
+from dsn.core.merkle import path_length
 from dsn.dht.record import parse_record, verify
 from dsn.dht.shards import (
     MAX_BATCH_BYTES,
@@ -202,10 +203,13 @@ def test_malformed_batches() -> None:
 
 def test_malformed_shard_records() -> None:
     record = FIVE.record(FIVE.commits[4])
+    fitting = (bytes(32),) * path_length(5, 5)
+    long = (bytes(32),) * path_length(4, MAX_COMMITS + 1)
+    assert parse_record(replace(record, count=6, index=5, path=fitting).encode())
     for bad in (
-        replace(record, index=5),
-        replace(record, count=0),
-        replace(record, count=MAX_COMMITS + 1),
+        replace(record, index=5, path=fitting),
+        replace(record, count=0, index=0, path=()),
+        replace(record, count=MAX_COMMITS + 1, path=long),
         replace(record, path=(*record.path, bytes(32))),
         replace(record, path=record.path[:-1]),
     ):
