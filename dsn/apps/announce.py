@@ -55,7 +55,7 @@ class Announced:
 
 
 _Item = TypeVar("_Item")
-_STALE: Final = "stale_record"
+STALE: Final = "stale_record"
 """A newer one is kept there."""
 Entries = Sequence[tuple[bytes, bytes]]
 
@@ -156,7 +156,7 @@ async def _store(dht: Dht, contact: Contact, load: Load, result: Announced) -> b
         return False
     result.refused.update(refused.values())
     result.keepers.update(
-        key for at, (key, _) in enumerate(load.entries) if refused.get(at, _STALE) == _STALE
+        key for at, (key, _) in enumerate(load.entries) if refused.get(at, STALE) == STALE
     )
     return True
 

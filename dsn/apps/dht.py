@@ -53,7 +53,7 @@ class Search(NamedTuple):
 
     @property
     def newest(self) -> Record | None:
-        """Of the records under one key, the one that supersedes the others."""
+        """Of a node, a file or a slot: the record that supersedes the others."""
         if not self.records:
             return None
         return reduce(lambda a, b: a if newer(a, b) else b, self.records)
@@ -87,6 +87,9 @@ class Dht:
         limited = network.genesis.address_limits
         self.table = RoutingTable(me, subnet_most=SUBNET_MOST if limited else None)
         self.book, self.network, self.address = book, network, address
+        for contact in network.contacts:
+            if contact.node_id != me:
+                book.heard(contact, "file", clock.now_s())
         self.calls: Counter[str] = Counter()
         self._connections, self._clock, self._entropy = connections, clock, entropy
         self.proven: OrderedDict[NodeId, Contact] = OrderedDict()
@@ -314,6 +317,10 @@ class Dht:
         if region.nodes:
             self._regions.add(region, self._clock.monotonic_s())
         return region
+
+    def forget_regions(self) -> None:
+        """Look up anew who keeps what: others may have come since."""
+        self._regions = Regions()
 
     # upkeep
 

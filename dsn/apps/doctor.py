@@ -177,7 +177,8 @@ def _reachable(status: dict[str, Any]) -> Finding:
 def _keeping(status: dict[str, Any]) -> Finding:
     refused = status["refused_records"]
     told = ", ".join(f"{count} {code}" for code, count in sorted(refused.items())) or "none"
-    detail = f"keeps {status['records']} records for others; refused: {told}"
+    records = status["records"]
+    detail = f"keeps {records} record{'s' * (records != 1)} for others; refused: {told}"
     return Finding("records", True, detail)
 
 

@@ -123,6 +123,8 @@ class Manifests:
         """
         record = await self.newest(file_id)
         while True:
+            if not record.body:
+                raise NotFound("its owner removed this file", code="removed")
             body = PointerBody.decode(open_box(keys.head_key, record.body))
             await self._nodes.reach(node for node, _ in body.holders)
             held = asyncio.create_task(self._newest_held(record, body))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dsn.core.capability import is_capability, parse_capability
 from dsn.core.keys import SigningKey
-from dsn.dht.contact import Contact, check_contact
+from dsn.dht.contact import Contact, check_contact, host_of
 from dsn.dht.network import Genesis, Network, PlacementGroup, parse_network, sign_network
 from dsn.errors import ConfigError, MalformedMessage, NotFound, UsageError
 from dsn.ids import ID_BYTES, format_base32, parse_base32, parse_node_id
@@ -105,6 +105,12 @@ def parse_contact(text: str) -> Contact:
         UsageError: ``bad_contact``.
     """
     key, _, address = text.partition("@")
+    if is_wildcard(address):
+        raise UsageError(
+            f"'{text[:120]}' is no contact: {host_of(address)} is every address and none",
+            code="bad_contact",
+            hint="say where others reach the node: dsn provider init --address HOST:PORT",
+        )
     try:
         return check_contact(parse_base32(key), address)
     except (MalformedMessage, UsageError) as error:
@@ -113,6 +119,11 @@ def parse_contact(text: str) -> Contact:
             code="bad_contact",
             hint="write KEY@HOST:PORT as 'dsn provider init' prints it",
         ) from error
+
+
+def is_wildcard(address: str) -> bool:
+    """Whether ``host:port`` is where to listen, but nowhere to call."""
+    return host_of(address) in WILDCARDS
 
 
 def parse_key(text: str) -> bytes:
@@ -136,4 +147,5 @@ def parse_key(text: str) -> bytes:
     return key
 
 
+WILDCARDS = ("0.0.0.0", "::")
 KEY_CHARS = len(format_base32(bytes(ID_BYTES)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from dsn.apps.announce import announce
+from dsn.apps.announce import STALE, announce
 from dsn.apps.nodes import ANSWER_S, Nodes, ask
 from dsn.dht.record import Record, newer
-from dsn.errors import Unreachable
+from dsn.errors import PeerError, Unreachable
 from dsn.ids import NodeId
 
 
@@ -35,7 +35,10 @@ class Pointers:
         raw = record.encode()
 
         async def put(node: NodeId) -> None:
-            await self._nodes.peer(node).put_pointers([raw], timeout_s=ANSWER_S)
+            peer = self._nodes.peer(node)
+            refused = await peer.put_pointers([raw], timeout_s=ANSWER_S)
+            if (code := refused.get(0, STALE)) != STALE:
+                raise PeerError(f"{peer.name} refuses it: {code}", code=code, peer=peer.name)
 
         answers = await ask({node: put(node) for node in holders}, enough=len(holders))
         self._nodes.late.update(answers.failed)

@@ -18,7 +18,7 @@ from dsn.apps.journal import Journal
 from dsn.apps.manifests import Manifest, Manifests
 from dsn.apps.names import Catalogue
 from dsn.apps.results import FileState, Placed, PutResult
-from dsn.apps.stored import StoredFile
+from dsn.apps.stored import StoredFile, sign_removal
 from dsn.apps.uploads import PutSession
 from dsn.core.capability import Capability, format_capability, make_capability
 from dsn.core.catalogue import Entry, Removed, Row
@@ -241,9 +241,17 @@ class Puts:
             for link in (*listing.packs, *own):
                 for node, inner in (await self.free(link.file_id, link.keys(), read)).items():
                     shards.setdefault(node, {}).update(inner)
+        if keys.kind is Kind.OWNER:
+            await self._bury(manifest)
         self._drop(shards)
         self._faults.forget(file_id, [c for commits in shards.values() for c in commits])
         return shards
+
+    async def _bury(self, manifest: Manifest) -> None:
+        """Have the pointer say that the file was removed, so that nobody carries it on."""
+        record = sign_removal(manifest, self.session.nodes.network.network_id, self.clock.now_s())
+        with suppress(DsnError):  # a pointer that stays leads to nothing
+            await self.session.pointers.hold(record, [copy.node for copy in manifest.copies])
 
     # the end
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dsn.apps.manifests import Manifest
 from dsn.core.cipher import seal_box, seal_private
 from dsn.core.keys import FileKeys, SigningKey
 from dsn.core.layout import FileLayout, Scheme
@@ -12,7 +13,7 @@ from dsn.core.manifest import Core, Private, SegmentSeal, sign_head
 from dsn.core.merkle import ShardHasher
 from dsn.core.placement import Copy, PageRef, Placement, ShardPlace, missing, page_hash
 from dsn.core.segment import SegmentKeys
-from dsn.dht.record import PointerBody, PointerRecord, sign_pointer
+from dsn.dht.record import PointerBody, PointerRecord, next_sequence, sign_pointer
 from dsn.ids import Commit, FileId, NetworkId, NodeId
 from dsn.machines.upload import Row, Upload
 from dsn.ports import Entropy
@@ -20,6 +21,9 @@ from dsn.store.transfer import Source
 
 POINTER_TERM_S = 365 * 86_400
 """How long a pointer stands; deals will say it once they exist."""
+
+REMOVAL_TERM_S = 30 * 86_400
+"""How long a removal is remembered: longer than most nodes are away."""
 
 
 @dataclass(slots=True)
@@ -181,4 +185,19 @@ def sign_file_pointer(
         sequence=file.sequence,
         expires_s=int(now_s) + POINTER_TERM_S,
         body=seal_box(file.keys.head_key, body.encode(), entropy(12)),
+    )
+
+
+def sign_removal(manifest: Manifest, network: NetworkId, now_s: float) -> PointerRecord:
+    """A pointer to nothing, which supersedes the one to ``manifest``; its keys are the owner's."""
+    seed = manifest.keys.place_seed
+    assert seed is not None
+    return sign_pointer(
+        SigningKey(seed).sign,
+        network=network,
+        placement_public=manifest.core.placement_public,
+        core_hash=manifest.core.hash,
+        sequence=next_sequence(manifest.sequence, int(now_s * 1e6)),
+        expires_s=int(now_s) + REMOVAL_TERM_S,
+        body=b"",
     )

@@ -9,6 +9,7 @@ from dsn.apps.dht import Dht
 from dsn.dht.distance import bucket_of, shared_bits
 from dsn.dht.node_record import NodeRecord
 from dsn.dht.record import PointerRecord, Record
+from dsn.dht.shards import ShardRecord
 from dsn.ids import format_base32, format_node_id, parse_base32
 from dsn.machines.lookup import Hop, Lookup
 from dsn.ports import Clock
@@ -88,5 +89,7 @@ def _described(record: Record) -> dict[str, Any]:
             }
         case PointerRecord():
             return {"kind": "pointer", **common}
+        case ShardRecord():
+            return {"kind": "shard", "holder": format_node_id(record.holder), **common}
         case _:
             return {"kind": "slot", **common}

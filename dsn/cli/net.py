@@ -139,7 +139,7 @@ def update(
 @pass_session
 def peers(session: Session) -> None:
     """Show the nodes that this home's node, or else this client, is in touch with."""
-    answer = _ask(session, "peers") or {"peers": session.with_client(lambda c: c.peers())}
+    answer = _ask(session, "peers", "peers") or {"peers": session.with_client(lambda c: c.peers())}
     session.emit(answer)
     rows = answer["peers"]
     if not session.json:
@@ -167,7 +167,7 @@ def trace(session: Session, targets: Sequence[str], paths: int) -> int:
 
     keys = [parse_key(text) for text in targets]
     words = " ".join(map(format_base32, keys))
-    answer = _ask(session, f"trace {paths} {words}")
+    answer = _ask(session, f"trace {paths} {words}", "traces")
     if answer is None:
         traces = session.with_client(lambda client: client.trace(keys, paths=paths))
         answer = {"traces": traces}
@@ -190,7 +190,7 @@ def txt(session: Session) -> None:
     from dsn.errors import Unreachable
     from dsn.ids import parse_base32
 
-    answer = _ask(session, "record")
+    answer = _ask(session, "record", "record")
     if answer is None:
         raise Unreachable(
             f"no node runs on {session.home_path()}", code="not_running", hint="dsn provider run"
@@ -226,19 +226,24 @@ def _write(session: Session, path: Path, network: Network) -> None:
         session.notice("nobody can find it yet: dsn net update FILE --contact KEY@HOST:PORT")
 
 
-def _ask(session: Session, question: str) -> dict[str, Any] | None:
-    """What the process that runs on this home answers; ``None`` if there is none."""
-    from dsn.errors import Unreachable
+def _ask(session: Session, question: str, field: str) -> dict[str, Any] | None:
+    """What the process that runs on this home answers, with ``field``; ``None`` without one."""
+    from dsn.errors import MalformedMessage, Unreachable
     from dsn.runtime.control import ask_control
     from dsn.store.home import Home
 
-    home = Home.open(session.home_path())
-    if not home.control_socket.exists():
+    path = Home.open(session.home_path()).control_socket
+    if not path.exists():
         return None
     try:
-        return session.run(ask_control(home.control_socket, question, timeout_s=TRACE_S))
+        answer = session.run(ask_control(path, question, timeout_s=TRACE_S))
     except Unreachable:
         return None
+    if field not in answer:
+        raise MalformedMessage(
+            f"{path} answers without {field}", hint="restart it: it may be of another version"
+        )
+    return answer
 
 
 def _peer_row(row: dict[str, Any]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import click
 from dsn.cli.secrets import passphrase
 from dsn.cli.session import Session, pass_session
 from dsn.config import FILE_NAME, Settings, parse_size
-from dsn.errors import ConfigError
+from dsn.errors import ConfigError, UsageError
 from dsn.store.home import Home
 from dsn.ui.table import fields
 from dsn.units import format_size
@@ -29,7 +29,7 @@ def provider() -> None:
 
 
 @provider.command()
-@click.option("--capacity", metavar="SIZE", required=True, help="What to offer, such as 500GB.")
+@click.option("--capacity", metavar="SIZE", help="What to offer, such as 500GB.")
 @click.option(
     "--listen", metavar="HOST:PORT", help="Where the node listens; 0.0.0.0:7077 at first."
 )
@@ -42,7 +42,7 @@ def provider() -> None:
 @pass_session
 def init(
     session: Session,
-    capacity: str,
+    capacity: str | None,
     listen: str | None,
     address: str | None,
     network: Path | None,
@@ -51,6 +51,7 @@ def init(
 
     The home's keys must be there ('dsn init' makes them); they are the node's identity.
     """
+    from dsn.apps.networks import is_wildcard
     from dsn.apps.provider import configure, identity
     from dsn.core.keys import node_id_of
     from dsn.ids import format_base32, format_node_id
@@ -61,18 +62,23 @@ def init(
         home.save_network(network.read_text(encoding="utf-8", errors="replace"))
     given = {"provider__listen": listen, "provider__address": address}
     settings = session.settings(**given).provider
-    offered = parse_size(capacity)
+    offered = parse_size(capacity) if capacity else int(settings.capacity)
+    if not offered:
+        raise UsageError("missing option '--capacity'", hint="say what to offer, such as 500GB")
+    reach = settings.address or settings.listen
     configure(home, offered, settings.listen, settings.address, home.path / FILE_NAME)
     offer = {
         "home": str(home.path),
         "node_id": format_node_id(node_id_of(key.public)),
         "public_key": format_base32(key.public),
         "listen": settings.listen,
-        "contact": f"{format_base32(key.public)}@{settings.address or settings.listen}",
+        "contact": None if is_wildcard(reach) else f"{format_base32(key.public)}@{reach}",
         "capacity": offered,
     }
     session.emit(offer)
-    session.say(fields(_readable(offer)))
+    session.say(fields(_readable({k: v for k, v in offer.items() if v is not None})))
+    if offer["contact"] is None:
+        session.notice("others start from a node only if it says where it is: --address HOST:PORT")
     session.notice("next: dsn provider run")
 
 

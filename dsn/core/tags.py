@@ -63,3 +63,6 @@ INDEX: Final = _tag("idx")
 OPEN: Final = _tag("open")
 ANSWER: Final = _tag("answer")
 POR_ANSWER: Final = _tag("poranswr")
+# settlement
+SETTLEMENT: Final = _tag("settle")
+BINDING: Final = _tag("binding")

@@ -26,7 +26,7 @@ from dsn.rpc.dht import MOST_BATCHES, MOST_ENTRIES, MOST_VALUES, SERVICE, DhtPee
 from dsn.units import MIB
 from dsn.v1 import dht_pb2
 from dsn.wire.status import from_rpc_error
-from tests.support.dht_world import LONG_S, Running, World, opened, until
+from tests.support.dht_world import LONG_S, Running, World, eventually, opened, until
 from tests.support.records import (
     DAY_S,
     NOW_S,
@@ -338,7 +338,7 @@ async def test_whoever_asks_learns_whether_it_can_be_called(world: World, served
     for who, address in ((BAD, there.address), (BAD, CLOSED), (BAD, "")):
         peer = await world.peer(served.contact, who=who, address=address)
         assert not (await peer.ping(call_back=True)).reachable
-    assert [each for each in served.dht.table] == [there]
+    assert list(served.dht.table) == [there]
 
 
 async def test_one_caller_is_called_back_once_at_a_time(world: World, served: Running) -> None:
@@ -368,8 +368,13 @@ async def test_a_crowd_that_names_one_address_is_called_back_a_few_at_a_time(
                 calls.create_task(ask(peer))
         everybody = [silent.contact(number) for number in range(crowd)]
         await until(lambda: served.dht._silent.keys() >= set(everybody), "all were called back")
-        assert silent.most_open <= GREETERS
+        assert silent.most_open <= 2 * GREETERS, "with those that are just being closed"
         assert len(served.dht.table) == 0
         there = await world.impostor(GOOD, {})
-        await (await world.peer(served.contact, who=GOOD, address=there.address)).ping()
-        await until(lambda: served.knows(there), "an honest caller is called back after them")
+        honest = await world.peer(served.contact, who=GOOD, address=there.address)
+
+        async def let_in() -> bool:
+            await honest.ping()
+            return served.knows(there)
+
+        await eventually(let_in, "an honest caller is called back after them")

@@ -19,6 +19,7 @@ from dsn.apps.dht import Dht
 from dsn.apps.node import presence
 from dsn.apps.node.presence import Presence
 from dsn.apps.node.run import Node
+from dsn.apps.nodes import Nodes
 from dsn.apps.provider import NodeConfig, identity
 from dsn.config import DhtSettings
 from dsn.core.keys import SigningKey
@@ -43,7 +44,7 @@ from tests.support.shard_stores import Served
 
 LONG_S = 30.0
 """How long a busy machine may take for anything; never waited for when all is well."""
-HOUR_S = 3_600.0
+HOUR_S = 3_600
 LOCAL = Limits(address_limits=False)
 OPERATOR = key(999)
 CLIENT = key(500)
@@ -235,6 +236,16 @@ class World:
             entropy=os.urandom,
         )
 
+    async def client_nodes(self, *seeds: Contact, who: SigningKey = CLIENT) -> Nodes:
+        """The nodes as that client meets them; where the network file ends, it gives up."""
+
+        async def seek() -> int:
+            return 0
+
+        connections = await self.connections(who)
+        dht = await self.client(*seeds, who=who)
+        return Nodes(dht, connections, seek, self.clock, os.urandom)
+
     async def peer(
         self,
         contact: Contact,
@@ -293,7 +304,7 @@ class Silent(asyncio.Protocol):
     def __init__(self) -> None:
         self.address = ""
         self.taken = self.most_open = 0
-        self._open = set[asyncio.BaseTransport]()
+        self.open = set[asyncio.BaseTransport]()
 
     def contact(self, number: int) -> Contact:
         """What key pair ``number`` would be here."""
@@ -303,18 +314,18 @@ class Silent(asyncio.Protocol):
     async def listening(self) -> AsyncIterator[Silent]:
         """Take connections while the block runs."""
         server = await asyncio.get_running_loop().create_server(lambda: self, "127.0.0.1", 0)
-        self.address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self
         finally:
             server.close()
-            for transport in self._open:
+            for transport in self.open:
                 transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.taken += 1
-        self._open.add(transport)
-        self.most_open = max(self.most_open, len(self._open))
+        self.open.add(transport)
+        self.most_open = max(self.most_open, len(self.open))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._open = {each for each in self._open if not each.is_closing()}
+        self.open = {each for each in self.open if not each.is_closing()}

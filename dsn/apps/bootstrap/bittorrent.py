@@ -32,6 +32,9 @@ PUBLISH_EVERY_S: Final = 3_600
 """BitTorrent nodes forget an item after two hours."""
 GRACE_S: Final = 1.0
 """How long a newer note is waited for once there is one."""
+_PACKETS: Final = 5
+"""Packets a second after which libtorrent shuts an address out: its own bound."""
+_ANY_PACKETS: Final = 100_000
 _WAIT_MS: Final = 100
 _NO_SALT: Final = b""
 _HINT: Final = "check that UDP gets out"
@@ -210,6 +213,7 @@ def _open(entrance: Entrance, visit: bool) -> libtorrent.session:
         "dht_restrict_search_ips": limits,
         "dht_ignore_dark_internet": limits,
         "dht_prefer_verified_node_ids": limits,
+        "dht_block_ratelimit": _PACKETS if limits else _ANY_PACKETS,
         # the rest is for torrents
         "enable_lsd": False,
         "enable_natpmp": False,

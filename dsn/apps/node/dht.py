@@ -13,7 +13,7 @@ from typing import Final
 from dsn.apps.dht import Dht
 from dsn.dht.contact import Contact, check_contact
 from dsn.dht.keeping import Keeper
-from dsn.errors import DsnError
+from dsn.errors import DsnError, MalformedMessage
 from dsn.ids import ID_BYTES
 from dsn.ports import Clock
 from dsn.rpc.dht import MOST_BATCHES, MOST_ENTRIES, MOST_VALUES, SERVICE
@@ -34,16 +34,20 @@ Hinted = Callable[[Contact], None]
 
 
 class Greeter:
-    """Calls callers back, a few at a time, if that could change the routing table."""
+    """Calls callers back, a few at a time, each at one address once at a time."""
 
     def __init__(self, dht: Dht) -> None:
         """Note in the table of ``dht``."""
         self._dht = dht
         self._queue: asyncio.Queue[Contact] = asyncio.Queue(MOST_WAITING)
-        self._waiting: set[Contact] = set()
+        self._waiting: dict[Contact, asyncio.Future[bool]] = {}
 
     def greet(self, caller: Caller, address: str) -> None:
-        """Have ``caller`` called back at ``address`` (untrusted; empty: it does not serve).
+        """Have ``caller`` called back at ``address`` if that could change the routing table.
+
+        Args:
+            caller: Who has just called.
+            address: Untrusted; empty if it does not serve.
 
         Raises:
             MalformedMessage: ``bad_contact``.
@@ -51,10 +55,24 @@ class Greeter:
         if not address:
             return
         contact = check_contact(caller.public_key, address)
-        if contact in self._waiting or self._queue.full() or not self._dht.table.wants(contact):
-            return
-        self._waiting.add(contact)
-        self._queue.put_nowait(contact)
+        if self._dht.table.wants(contact):
+            self._enqueue(contact)
+
+    async def reached(self, caller: Caller, address: str) -> bool:
+        """Whether ``caller`` answers at ``address`` (untrusted); false if too many wait for it.
+
+        Raises:
+            MalformedMessage: ``bad_contact``.
+        """
+        answer = self._enqueue(check_contact(caller.public_key, address))
+        return answer is not None and await asyncio.shield(answer)
+
+    def _enqueue(self, contact: Contact) -> asyncio.Future[bool] | None:
+        """What will come of calling ``contact`` back, if that is to be."""
+        if contact not in self._waiting and not self._queue.full():
+            self._waiting[contact] = asyncio.get_running_loop().create_future()
+            self._queue.put_nowait(contact)
+        return self._waiting.get(contact)
 
     async def run(self) -> None:
         """Call back until cancelled."""
@@ -65,10 +83,11 @@ class Greeter:
     async def _work(self) -> None:
         while True:
             contact = await self._queue.get()
+            reached = False
             try:
-                await self._dht.greet(contact)
+                reached = await self._dht.greet(contact)
             finally:
-                self._waiting.discard(contact)
+                self._waiting.pop(contact).set_result(reached)
 
 
 class DhtService:
@@ -112,7 +131,7 @@ class DhtService:
         hint = contact_from_wire(request.hint) if request.HasField("hint") else None
         reachable = False
         if request.call_back and request.address:
-            reachable = await self._dht.greet(check_contact(caller.public_key, request.address))
+            reachable = await self.greeter.reached(caller, request.address)
         else:
             self.greeter.greet(caller, request.address)
         if hint is not None:
@@ -146,6 +165,8 @@ class DhtService:
     async def _store(self, caller: Caller, request: dht_pb2.StoreRequest) -> dht_pb2.StoreReply:
         check_count("records", request.entries, MOST_ENTRIES)
         check_count("batches", request.batches, MOST_BATCHES)
+        if request.entries and request.batches:
+            raise MalformedMessage("records and batches in one Store")
         self.greeter.greet(caller, request.address)
         reply = dht_pb2.StoreReply()
         now_s, publisher = self._clock.now_s(), caller.node_id

@@ -15,9 +15,16 @@ import structlog
 from dsn.apps.announce import Announced, announce, announce_shards
 from dsn.apps.dht import Dht
 from dsn.apps.node.terms import Self
+from dsn.core.keys import verify_signature
 from dsn.dht.contact import Contact
 from dsn.dht.distance import nearest
-from dsn.dht.node_record import NODE_TERM_S, REPUBLISH_S, NodeRecord, sign_node_record
+from dsn.dht.node_record import (
+    NODE_TERM_S,
+    REPUBLISH_S,
+    NodeRecord,
+    free_class,
+    sign_node_record,
+)
 from dsn.dht.record import next_sequence, parse_record
 from dsn.dht.shards import ShardBatch, sign_batch
 from dsn.errors import DsnError
@@ -101,14 +108,23 @@ class OwnRecord:
         )
 
     def _free_class(self) -> int:
-        return max(0, self._store.space().free.bit_length() - 1)
+        return free_class(self._store.space().free)
 
     def _load(self) -> NodeRecord | None:
+        """What was said last, whether or not it still holds."""
         try:
             record = parse_record(self._file.read_bytes())
-        except (FileNotFoundError, DsnError):
+            verify_signature(record.signer, record.preimage(), record.signature)
+        except FileNotFoundError:
             return None
-        return record if isinstance(record, NodeRecord) else None
+        except DsnError as error:
+            _log.warning("own record forgotten", reason=error.message)
+            return None
+        if isinstance(record, NodeRecord) and record.key == self._me.node_id:
+            if record.network == self._me.network:
+                return record
+        _log.warning("own record forgotten", reason="it is not of this node and network")
+        return None
 
 
 class Presence:
@@ -146,7 +162,7 @@ class Presence:
         self._hint: asyncio.Queue[Contact] = asyncio.Queue(1)
         self._hinted_s = -refresh_s
         self._neighbours: set[NodeId] = set()
-        self._announced_s = 0.0
+        self._announced, self._announced_s = b"", 0.0
 
     async def run(self) -> None:
         """Get in, and stay until cancelled."""
@@ -216,6 +232,7 @@ class Presence:
         while True:
             await asyncio.sleep(LOOK_S)
             if self._announcement_due():
+                await self._check_reachable()
                 await self.announce()
 
     def _announcement_due(self) -> bool:
@@ -223,7 +240,8 @@ class Presence:
         aged = self._clock.monotonic_s() - self._announced_s >= REPUBLISH_S
         nearest_now = self._nearest()
         moved = 2 * len(self._neighbours & nearest_now) < len(nearest_now)
-        return bool(nearest_now) and (moved or aged or self.own.due)
+        changed = self.own.encoded() != self._announced
+        return bool(nearest_now) and (moved or aged or changed)
 
     def _nearest(self) -> set[NodeId]:
         return {each.node_id for each in self._dht.table.closest(self._dht.table.me)}
@@ -235,12 +253,12 @@ class Presence:
 
     async def announce(self) -> None:
         """Have this node's record, and those of all it holds, kept by the nodes near their keys."""
-        if self.own.due:
-            self.own.renew()
         me = self._dht.table.me
         self.cost = Announced()
         self._announced_s, self._neighbours = self._clock.monotonic_s(), self._nearest()
-        self.cost.add(await announce(self._dht, {me: self.own.encoded()}))
+        self._announced = self.own.encoded()
+        self._dht.forget_regions()
+        self.cost.add(await announce(self._dht, {me: self._announced}))
         keys = await self._store.record_keys(limit=PAGE)
         while keys:
             held = {key: await self._store.get_record(key) for key in keys}

@@ -13,8 +13,7 @@ Spec: docs/guide/simulate.md#what-is-simulated.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from random import Random
@@ -35,14 +34,15 @@ PUBLISHED_S: Final = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is the matter with the network; shares are in [0, 1)."""
+    """What is the matter with the network, and how it is searched; shares are in [0, 1)."""
 
     name: str
     dead: float = 0.0
     """Share that died all at once, just now."""
     malicious: float = 0.0
-    """Share that lies, together."""
+    """Share that lies, all in league."""
     paths: int = 1
+    """Disjoint paths of a lookup."""
     churn: bool = False
     """Whether nodes come and go."""
 
@@ -81,15 +81,26 @@ class Figures:
         """The share that found the record."""
         return fmean(each.success for each in self.lookups)
 
-    @property
-    def mean_calls(self) -> float:
-        """Questions asked in a lookup."""
-        return fmean(each.calls for each in self.lookups)
+    def summary(self) -> dict[str, float]:
+        """The figures by name; ``p99`` is what 99 % of the lookups do not exceed."""
+        hops = sorted(each.hops for each in self.lookups)
+        calls = sorted(each.calls for each in self.lookups)
+        latency_ms = sorted(each.latency_ms for each in self.lookups)
+        return {
+            "success": self.success,
+            "hops_p50": percentile(hops, 50),
+            "hops_p99": percentile(hops, 99),
+            "calls_mean": fmean(calls),
+            "calls_p99": percentile(calls, 99),
+            "latency_ms_p50": percentile(latency_ms, 50),
+            "latency_ms_p95": percentile(latency_ms, 95),
+            "latency_ms_p99": percentile(latency_ms, 99),
+        }
 
-    def within(self, share: float, of: Callable[[Found], float]) -> float:
-        """The least figure that ``share`` of the lookups do not exceed (nearest rank)."""
-        ordered = sorted(map(of, self.lookups))
-        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+def percentile(ordered: Sequence[float], percent: int) -> float:
+    """The least of ``ordered`` that ``percent`` of a hundred do not exceed (nearest rank)."""
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 def run_lookups(

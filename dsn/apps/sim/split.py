@@ -29,14 +29,20 @@ from dsn.machines.upkeep import Entropy, Find, Steps, Visit, join, meet, refresh
 
 JOIN_S: Final = 1.0
 """Between two nodes that join."""
-SETTLE: Final = 3
+SETTLE: Final = 2
 """Refreshes before the network is taken to be whole."""
 APART: Final = 6
 """Refreshes in an hour of being apart."""
 HEAL: Final = 4
 """Refreshes that are watched after the link."""
+REFRESHES: Final = SETTLE + APART + HEAL
+"""Refreshes in all."""
+QUIET_S: Final = 60.0
+"""After all is forgotten, until messages cross again: no task that knew somebody runs on."""
 LINK_S: Final = 30.0
 """After the link, until recall is measured for the first time."""
+LINK: Final = "link"
+"""The moment after it, when no refresh has ended yet."""
 
 Task = Callable[[RoutingTable, Sequence[Contact], Entropy], Steps]
 
@@ -49,9 +55,9 @@ class Habits:
     refresh: Task
     """Every ten minutes; is given the network file's seeds, if they help."""
     meet: Task
-    """Once, when a node learns of a stranger."""
+    """When a node learns of a stranger."""
     seeds: bool = False
-    """Whether there are seeds, one in each half, that help: then no node learns of a stranger."""
+    """Whether there are seeds that help, one in each half; then no node learns of a stranger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class Moment:
     recall: float
     """Of the truly nearest nodes to random keys, how many lookups find; in [0, 1]."""
     calls: float
-    """Calls a node since the moment before."""
+    """Calls of a node in the last refresh interval; after the link, since then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +78,7 @@ class History:
     habits: str
     moments: tuple[Moment, ...]
     remembered: float
-    """Share of a node's contacts that were in the other half, after an hour; in [0, 1]."""
-
-    def at(self, name: str) -> Moment:
-        """The moment called ``name``."""
-        return next(each for each in self.moments if each.name == name)
+    """Share of a node's contacts that were in the other half before it had to forget them."""
 
 
 def plain_refresh(table: RoutingTable, _seeds: Sequence[Contact], entropy: Entropy) -> Steps:
@@ -96,6 +98,7 @@ def plain_meet(table: RoutingTable, strangers: Sequence[Contact], _entropy: Entr
 PLAIN: Final = Habits("plain Kademlia", plain_refresh, plain_meet)
 OURS: Final = Habits("dsn", refresh, meet)
 SEEDED: Final = Habits("dsn, seeds, no link", refresh, meet, seeds=True)
+COMPARED: Final = (PLAIN, OURS, SEEDED)
 
 
 def run_split(
@@ -104,6 +107,7 @@ def run_split(
     seed: int,
     *,
     lookups: int = 200,
+    apart: int = APART,
     heal: int = HEAL,
     tell: Callable[[], None] = lambda: None,
 ) -> History:
@@ -114,7 +118,8 @@ def run_split(
         nodes: How many.
         seed: Decides everything that is left to chance.
         lookups: How many a recall is the mean of.
-        heal: Refreshes to watch after the link.
+        apart: Refreshes of the halves alone.
+        heal: Refreshes after the link.
         tell: Called after every refresh.
     """
     network = _Network(habits, nodes, Random(f"split {seed}"), lookups)
@@ -122,13 +127,12 @@ def run_split(
     network.refreshes(SETTLE, tell)
     network.note("before")
     network.apart = True
-    network.refreshes(APART, tell)
+    network.refreshes(apart, tell)
     network.note("apart")
     remembered = network.remembered()
     network.forget()
-    network.apart = False
     network.link()
-    network.note("link")
+    network.note(LINK)
     for number in range(1, heal + 1):
         network.refreshes(1, tell)
         network.note(f"refresh {number}")
@@ -167,7 +171,8 @@ class _Network:
             tell()
 
     def link(self) -> None:
-        """Let one node of one half learn of one node of the other, if it takes that."""
+        """Let messages cross; unless seeds help, one node learns of one in the other half."""
+        self.apart = False
         self._before = self._total()
         one, other = (
             self._rng.choice([each for each in self._nodes.values() if self._half[each.me] == half])
@@ -190,11 +195,12 @@ class _Network:
         )
 
     def forget(self) -> None:
-        """Take from every node all it remembers of the other half."""
+        """Take from every node all it remembers of the other half, and what is in its hands."""
         for node in self._nodes.values():
             for other, half in self._half.items():
                 if half != self._half[node.me]:
                     node.table.failed(other, gone=True)
+        self._world.clock.run(self._world.clock.now_s + QUIET_S)
 
     def _total(self) -> int:
         return sum(node.calls for node in self._nodes.values())

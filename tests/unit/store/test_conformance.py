@@ -400,6 +400,35 @@ async def test_an_odd_record_is_refused(store: ShardStore, key: int, value: int)
     assert await store.get_record(bytes(32)) is None
 
 
+@pytest.mark.parametrize("limit", [1, 3, 5, 1_024])
+async def test_all_keys_of_records_are_told_in_order(store: ShardStore, limit: int) -> None:
+    keys = [bytes([number]) * 32 for number in (9, 3, 255, 0, 128)]
+    assert await store.record_keys(limit=limit) == []
+    await put(store, shard(10))
+    await store.put_records([(key, b"1") for key in keys[:3]])
+    await store.put_records([(key, b"2") for key in keys])
+    told: list[bytes] = []
+    while page := await store.record_keys(after=told[-1] if told else b"", limit=limit):
+        assert len(page) <= limit
+        told += page
+    assert told == sorted(keys)
+    assert await store.record_keys(after=keys[0]) == sorted(keys)[3:]
+    assert await store.record_keys(after=b"\x04" * 32) == sorted(keys)[2:], "no record stands there"
+
+
+async def test_all_commits_are_told_in_order_whoever_claims_them(store: ShardStore) -> None:
+    shards = [shard(100, seed) for seed in range(5)] + [shard(MIB)]
+    for each in shards:
+        await put(store, each)
+    await put(store, shards[0], BOB)
+    await store.put_records([(bytes(32), b"x")])
+    await store.revise(ALICE, DEAL, [shards[1].commit], [shards[2].commit], b"r")
+    wanted = sorted(each.commit for each in shards if each is not shards[2])
+    assert await store.commits() == wanted
+    assert await store.commits(after=wanted[1], limit=2) == wanted[2:4]
+    assert await store.commits(after=wanted[-1]) == []
+
+
 async def test_everything_is_there_after_a_restart(open_store: OpenStore, tmp_path: Path) -> None:
     shards = [shard(1_000, seed) for seed in range(50)] + [shard(MIB + seed) for seed in range(3)]
     commits = [each.commit for each in shards]
@@ -420,6 +449,7 @@ async def test_everything_is_there_after_a_restart(open_store: OpenStore, tmp_pa
         assert len(await store.holdings(ALICE, DEAL)) == 40
         assert await store.revision(ALICE, DEAL) == b"r"
         assert await store.get_record(b"k" * 32) == b"v"
+        assert await store.record_keys() == [b"k" * 32]
         for each in shards[:40] + shards[45:]:
             assert await read_all(store, each) == each.data
         damage = store.damage()
