@@ -1,4 +1,4 @@
-"""What the shell offers to the roles: clocks, entropy and a shard store, as Protocols.
+"""What the shell offers to the roles: clocks, entropy, a shard store and a ledger's, as Protocols.
 
 Machines and roles name these, never a class that touches a disk or a socket, so that a
 whole network fits in one test and another store needs no change anywhere else.
@@ -6,13 +6,15 @@ whole network fits in one test and another store needs no change anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from dsn import units
 from dsn.ids import Commit, DealId, NodeId
+from dsn.ledger.log import LogLeaf, TreeHead
+from dsn.ledger.tiles import Tile
 
 Entropy: TypeAlias = Callable[[int], bytes]
 """That many bytes nobody can guess."""
@@ -275,4 +277,94 @@ class ShardStore(Protocol):
 
     async def compact(self) -> int:
         """Rewrite log segments that are mostly trash; returns the bytes freed."""
+        ...
+
+
+class StoredCell(NamedTuple):
+    """A cell of the ledger's state as bytes: its key, its ``CellKind``, its encoding."""
+
+    key: bytes
+    kind: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerBatch:
+    """What some accepted entries add to a ledger: all of it is stored, or nothing is."""
+
+    base: TreeHead
+    """The log before them."""
+    head: TreeHead
+    """The log after them."""
+    leaves: Sequence[LogLeaf]
+    """What came in between, in order: one an entry."""
+    cells: Sequence[StoredCell]
+    """Each cell that they touched, once, as it is after them."""
+    tiles: Mapping[Tile, bytes]
+    """Each hash tile that grew, whole; see ``grown_tiles``."""
+
+
+class LedgerStore(Protocol):
+    """A ledger's log, the cells after its last entry, and the tiles that every proof comes from.
+
+    Calls block: a service makes them in a thread of its own, one at a time. One store at most is
+    open to sign; any number may read, each of them the ledger as it stood at its first call.
+    """
+
+    @property
+    def genesis(self) -> str:
+        """What the ledger began with: the text that it was created for."""
+        ...
+
+    def head(self) -> TreeHead:
+        """Size and root of the log."""
+        ...
+
+    def fenced(self) -> TreeHead:
+        """The newest log that ``fence`` was called for; an empty one before."""
+        ...
+
+    def append(self, batch: LedgerBatch) -> None:
+        """Add a batch; it survives kill -9 and a loss of power once this returns.
+
+        Raises:
+            ConfigError: ``ledger_moved``: the log is not ``batch.base`` (any more).
+            NoSpace: The disk is full; nothing has changed.
+        """
+        ...
+
+    def fence(self, head: TreeHead) -> None:
+        """Note, as durably as ``append``, that a checkpoint of ``head`` will be signed.
+
+        Call it before every signature: then not even a second signer, or one that was restored
+        from a copy, signs two contents for one size on this store.
+
+        Raises:
+            ConfigError: ``ledger_moved``: this is not the log's head, or another one of this
+                size, or a larger one, was fenced.
+        """
+        ...
+
+    def leaves(self, start: int, end: int) -> Iterator[LogLeaf]:
+        """Leaves ``[start, end)`` of the log, a bounded number in memory; fewer if it ends."""
+        ...
+
+    def cells(self, keys: Iterable[bytes]) -> dict[bytes, StoredCell]:
+        """Those of ``keys`` that have a cell."""
+        ...
+
+    def all_cells(self) -> Iterator[StoredCell]:
+        """Every cell, by key, a bounded number in memory."""
+        ...
+
+    def tile(self, tile: Tile) -> bytes:
+        """The hashes of a tile, one after another.
+
+        Raises:
+            NotFound: ``no_such_tile``: the log has no such tile, or not that many hashes in it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the ledger; does nothing the second time."""
         ...

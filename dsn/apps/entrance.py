@@ -58,14 +58,14 @@ class Entrance:
         return sum([len(report.answered) async for report in self.look()])
 
     @asynccontextmanager
-    async def opened(self, me: Contact) -> AsyncIterator[None]:
-        """Let others find ``me`` on the LAN and through BitTorrent while the block runs."""
+    async def opened(self, me: Contact, bound: str) -> AsyncIterator[None]:
+        """Let others find ``me`` through BitTorrent, and on the LAN at ``bound``, meanwhile."""
         task = asyncio.create_task(self._publish(me)) if self._settings.bittorrent else None
         try:
             if not self._lan:
                 yield
                 return
-            async with _announced(me, self._dht):
+            async with _announced(Contact(me.public_key, bound), self._dht):
                 yield
         finally:
             if task is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from dsn.apps.sim.split import History
 
 NODES, SPLIT_NODES = 10_000, 200
-LEAST_NODES, MOST_NODES, MOST_SPLIT_NODES = 50, 100_000, 2_000
+LEAST_NODES, MOST_NODES, MOST_SPLIT_NODES = 10, 100_000, 2_000
 LOOKUPS, MOST_LOOKUPS = 1_000, 100_000
 MOST_TROUBLED = 0.9
 """Of all nodes: the dead and the malicious together."""
@@ -188,7 +189,7 @@ def lookup_cells(row: Row) -> tuple[str, ...]:
     return (
         row.figures.trouble.name,
         str(row.figures.trouble.paths),
-        f"{100 * figure['success']:.1f} %",
+        f"{_cut(100 * figure['success'], 1)} %",
         f"{figure['hops_p50']} {figure['hops_p99']}",
         f"{figure['calls_mean']:.1f} {figure['calls_p99']}",
         " ".join(f"{figure[f'latency_ms_{each}']:,.0f}" for each in ("p50", "p95", "p99")),
@@ -210,8 +211,14 @@ def split_headings(histories: Sequence[History]) -> list[str]:
 def split_cells(histories: Sequence[History]) -> Iterator[list[str]]:
     """The histories side by side, a line for each moment."""
     for moments in zip(*(each.moments for each in histories), strict=True):
-        pairs = ((f"{each.recall:.3f}", f"{each.calls:.0f}") for each in moments)
+        pairs = ((_cut(each.recall, 3), f"{each.calls:.0f}") for each in moments)
         yield [moments[0].name, *chain.from_iterable(pairs)]
+
+
+def _cut(value: float, digits: int) -> str:
+    """``value`` rounded down: what is not all never reads as if it were."""
+    unit = 10**digits
+    return f"{math.floor(value * unit + 1e-9) / unit:.{digits}f}"
 
 
 def _troubles(
@@ -220,17 +227,17 @@ def _troubles(
     """The one scenario that the flags describe, or the standard ones if there are none."""
     from dsn.apps.sim.lookups import STANDARD, Trouble
 
-    if dead is malicious is paths is churn is None:
+    if all(each is None for each in (dead, malicious, paths, churn)):
         return STANDARD
-    shares = {"dead": dead or 0.0, "malicious": malicious or 0.0}
-    troubled = sum(shares.values())
-    if troubled > MOST_TROUBLED:
+    gone, bad = dead or 0.0, malicious or 0.0
+    if gone + bad > MOST_TROUBLED:
         raise UsageError(
-            f"{100 * troubled:g} % dead or malicious, {100 * MOST_TROUBLED:g} % at most"
+            f"{100 * (gone + bad):g} % dead or malicious, {100 * MOST_TROUBLED:g} % at most"
         )
-    names = [f"{100 * share:g} % {what}" for what, share in shares.items() if share]
+    named = ((gone, "dead"), (bad, "malicious"))
+    names = [f"{100 * each:g} % {what}" for each, what in named if each]
     name = ", ".join([*names, *(["churn"] if churn else [])]) or "healthy"
-    return (Trouble(name, **shares, paths=paths or 1, churn=bool(churn)),)
+    return (Trouble(name, dead=gone, malicious=bad, paths=paths or 1, churn=bool(churn)),)
 
 
 def _check_plot(plot: Path | None) -> None:

@@ -21,6 +21,7 @@ def _tag(name: str) -> bytes:
 NODE: Final = _tag("node")
 TLS: Final = _tag("tls")
 NETWORK: Final = _tag("network")
+MEETING: Final = _tag("meeting")
 # keys
 IDENTITY: Final = _tag("identity")
 SLOT_KEY: Final = _tag("slotkey")
@@ -63,6 +64,12 @@ INDEX: Final = _tag("idx")
 OPEN: Final = _tag("open")
 ANSWER: Final = _tag("answer")
 POR_ANSWER: Final = _tag("poranswr")
+BEACON: Final = _tag("beacon")
+SALT: Final = _tag("salt")
+# ledger state
+CELL_KEY: Final = _tag("cell")
+CELL: Final = _tag("state")
+CELL_NODE: Final = _tag("statenode")
 # settlement
 SETTLEMENT: Final = _tag("settle")
 BINDING: Final = _tag("binding")

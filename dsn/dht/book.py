@@ -98,10 +98,10 @@ class Entry:
         return replace(counted, last_asked_s=_milliseconds(now_s))
 
     def hopeless(self, now_s: float) -> bool:
-        """Whether it is not worth its place."""
-        if not self.tried:
-            return self.failures >= NEW_FAILURES
-        return self.failing and now_s - self.last_good_s > FORGET_S
+        """Whether it is not worth its place, after it did not answer."""
+        if self.tried:
+            return now_s - self.last_good_s > FORGET_S
+        return self.failures >= NEW_FAILURES
 
     def _counted(self, *, successes: int = 0, failures: int = 0) -> Entry:
         successes, failures = self.successes + successes, self.failures + failures

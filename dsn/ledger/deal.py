@@ -16,7 +16,6 @@ from dsn.ledger.typed import Domain, Statement, Struct, digest
 
 MAX_MISS_LIMIT: Final = 700
 """Epochs: the ledger remembers 720, and must see every miss before it forgets."""
-PPM: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

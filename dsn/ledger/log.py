@@ -15,16 +15,15 @@ from typing import Final, NamedTuple
 
 from dsn.core.hashing import HASH_BYTES
 from dsn.errors import InvalidProof, MalformedMessage
+from dsn.ledger.settlement import SETTLEMENT_SIGNATURE_BYTES
 
 EMPTY_ROOT: Final = sha256().digest()
 MAX_LOG_SIZE: Final = (1 << 63) - 1
 """Leaves; verifiers in other languages count in a signed 64-bit word."""
 MAX_ENTRY_BYTES: Final = 32 * 1024
-ENTRY_SIGNATURE_BYTES: Final = 65
-"""r, s and v of a settlement key."""
 
 _LEAF, _NODE = b"\x00", b"\x01"
-_SIGNED_BYTES = ENTRY_SIGNATURE_BYTES + HASH_BYTES
+_SIGNED_BYTES = SETTLEMENT_SIGNATURE_BYTES + HASH_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,10 @@ class LogLeaf:
     def encode(self) -> bytes:
         """The bytes that ``leaf_hash`` takes; both last fields have a fixed size."""
         assert 0 < len(self.entry) <= MAX_ENTRY_BYTES
-        assert (len(self.signature), len(self.state_root)) == (ENTRY_SIGNATURE_BYTES, HASH_BYTES)
+        assert (len(self.signature), len(self.state_root)) == (
+            SETTLEMENT_SIGNATURE_BYTES,
+            HASH_BYTES,
+        )
         return self.entry + self.signature + self.state_root
 
     @classmethod
@@ -69,10 +71,10 @@ class TreeHead(NamedTuple):
 
 
 class Subtree(NamedTuple):
-    """The complete subtree over leaves ``[index << level, (index + 1) << level)``."""
+    """The complete subtree over leaves ``[number << level, (number + 1) << level)``."""
 
     level: int
-    index: int
+    number: int
 
 
 Hashes = Callable[[Subtree], bytes]
@@ -80,7 +82,7 @@ Hashes = Callable[[Subtree], bytes]
 
 
 class _Range(NamedTuple):
-    """Leaves ``[start, end)`` under one node of the tree."""
+    """Leaves ``[start, end)``, all that stand under one node of the tree."""
 
     start: int
     end: int
@@ -132,12 +134,12 @@ class Frontier:
         """
         size, peaks, completed = self.size, list(self.peaks), dict[Subtree, bytes]()
         for digest in leaf_hashes:
-            level, index = 0, size
-            completed[Subtree(level, index)] = digest
-            while index & 1:
+            level, number = 0, size
+            completed[Subtree(level, number)] = digest
+            while number & 1:
                 digest = node_hash(peaks.pop(), digest)
-                level, index = level + 1, index >> 1
-                completed[Subtree(level, index)] = digest
+                level, number = level + 1, number >> 1
+                completed[Subtree(level, number)] = digest
             peaks.append(digest)
             size += 1
         return Frontier(size, tuple(peaks)), completed
@@ -161,6 +163,7 @@ def verify_inclusion_proof(head: TreeHead, index: int, leaf: bytes, path: Sequen
 
     Raises:
         InvalidProof: ``index`` (beyond the log), ``short``, ``trailing``, or ``not_in_log``.
+        MalformedMessage: A sibling that is no hash.
     """
     if not 0 <= index < head.size:
         raise InvalidProof(f"leaf {index} of a log of {head.size} leaves", code="index")
@@ -193,6 +196,7 @@ def verify_consistency_proof(old: TreeHead, new: TreeHead, path: Sequence[bytes]
 
     Raises:
         InvalidProof: ``log_shrunk``, ``short``, ``trailing``, or ``log_forked``.
+        MalformedMessage: Something in ``path`` that is no hash.
     """
     if new.size < old.size:
         raise InvalidProof(
@@ -200,8 +204,7 @@ def verify_consistency_proof(old: TreeHead, new: TreeHead, path: Sequence[bytes]
         )
     if old.size in (0, new.size):
         _check_path(path, 0)
-        roots = (old.root, new.root if old.size else EMPTY_ROOT)
-        forked = roots[0] != roots[1]
+        forked = old.root != (new.root if old.size == new.size else EMPTY_ROOT)
     else:
         whole = [old.root, *path] if _is_one_subtree(old.size) else path
         forked = fold_prefix_proof(whole, old.size, new.size) != (old.root, new.root)
@@ -228,6 +231,7 @@ def fold_prefix_proof(path: Sequence[bytes], old_size: int, new_size: int) -> tu
 
     Raises:
         InvalidProof: ``short`` or ``trailing``.
+        MalformedMessage: Something in ``path`` that is no hash.
     """
     parts = _shared(old_size, new_size)
     _check_path(path, len(parts))
@@ -294,4 +298,4 @@ def _check_path(path: Sequence[bytes], needed: int) -> None:
         code = "short" if len(path) < needed else "trailing"
         raise InvalidProof(f"a path of {len(path)} hashes, {needed} needed", code=code)
     if any(len(each) != HASH_BYTES for each in path):
-        raise InvalidProof(f"a path's hashes are {HASH_BYTES} bytes each", code="short")
+        raise MalformedMessage(f"a path's hashes are {HASH_BYTES} bytes each")

@@ -118,17 +118,19 @@ def parse_address(text: str) -> Address:
         text: Untrusted.
 
     Raises:
-        UsageError: ``bad_address``: it is no address, or its checksum does not match.
+        UsageError: ``bad_settlement_address``: it is no address, or its checksum does not match.
     """
     if not _TEXT.fullmatch(text):
         raise UsageError(
-            f"{text[:50]!r} is no address", code="bad_address", hint="0x and 40 hexadecimal digits"
+            f"{text[:50]!r} is no address",
+            code="bad_settlement_address",
+            hint="0x and 40 hexadecimal digits",
         )
     address = Address(bytes.fromhex(text[2:]))
     if format_address(address) != text:
         raise UsageError(
             f"{text} is mistyped: upper and lower case do not match its digits",
-            code="bad_address",
+            code="bad_settlement_address",
             hint="copy it again as its owner's wallet shows it",
         )
     return address

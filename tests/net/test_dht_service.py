@@ -312,6 +312,18 @@ async def test_a_caller_gets_a_place_once_it_was_called_back(world: World) -> No
     assert [each.node_id for each in second.dht.table] == [first.node_id]
 
 
+async def test_who_has_a_place_is_not_called_back_again(world: World, served: Running) -> None:
+    there = await world.impostor(GOOD, {})
+    peer = await world.peer(served.contact, who=GOOD, address=there.address)
+    await peer.ping()
+    await until(lambda: served.knows(there), "the caller has a place")
+    calls = served.dht.calls["Ping"]
+    for _ in range(5):
+        await peer.ping()
+        await peer.find_node(bytes(32))
+    assert served.dht.calls["Ping"] == calls
+
+
 async def called_back(running: Running, contact: Contact) -> None:
     """Wait until ``contact`` was called and did not answer as itself."""
     await until(lambda: contact in running.dht._silent, f"{contact.address} was called back")

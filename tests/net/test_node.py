@@ -25,8 +25,8 @@ from dsn.ids import NO_DEAL, Commit, DealId
 from dsn.ledger.revision import first_revision
 from dsn.ports import ShardState
 from dsn.proofs.por import build_challenge, verify_answer
-from dsn.rpc.line import ByteStream
 from dsn.rpc.limits import Limits
+from dsn.rpc.line import ByteStream
 from dsn.units import FRAME_BYTES, LEAF_BYTES, MIB, SMALL_SHARD_BYTES
 from dsn.v1 import node_pb2
 from dsn.wire import convert

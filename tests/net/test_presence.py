@@ -324,17 +324,16 @@ class Stranger:
 async def test_hints_cost_one_round_a_refresh(world: World) -> None:
     running = await world.start(0)
     peer = await world.peer(running.contact)
-    first, second = Stranger(), Stranger()
-    known, hinted = await first.open(world, 1), await second.open(world, 2)
-    await peer.ping(hint=known)
-    await until(lambda: first.asked and running.knows(known), "the hint is heeded")
-    await peer.ping(hint=hinted)
-    assert running.presence._hint.empty(), "there was one in this refresh"
+    strangers = [Stranger() for _ in range(3)]
+    first, second, third = [await each.open(world, n) for n, each in enumerate(strangers)]
+    await peer.ping(hint=first)
+    await until(lambda: running.knows(first), "the hint is heeded")
+    await peer.ping(hint=second)
     world.clock.advance(HOUR_S)
-    await peer.ping(hint=known)
-    await peer.ping(hint=hinted)
-    await until(lambda: running.knows(hinted), "a hint of a known node takes no turn")
-    assert second.asked == 1
+    await peer.ping(hint=first)
+    await peer.ping(hint=third)
+    await until(lambda: running.knows(third), "a hint of a known node takes no turn")
+    assert strangers[1].asked == 0, "there was one in that refresh"
 
 
 async def test_a_false_hint_changes_nothing(world: World) -> None:

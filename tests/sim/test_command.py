@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dsn.apps.sim.split import History, Moment
 from dsn.cli.main import main
 from dsn.cli.sim import split_cells, split_headings
 
@@ -68,7 +69,7 @@ def test_the_same_seed_prints_the_same_figures(dht) -> None:
 
 
 def test_a_split_is_printed_side_by_side(dht) -> None:
-    code, out, err = dht("--split", "--nodes", "50")
+    code, out, err = dht("--split", "--nodes", "10")
     assert (code, err) == (0, [])
     heading, *rows, last = out.splitlines()
     assert heading.split("  ")[0] == "RECALL"
@@ -76,19 +77,32 @@ def test_a_split_is_printed_side_by_side(dht) -> None:
     assert [row.split("  ")[0] for row in rows] == [
         "before", "apart", "link", *(f"refresh {number}" for number in range(1, 5)),
     ]  # fmt: skip
-    assert last.startswith("50 nodes, in halves for an hour; seed 1, ")
+    assert last.startswith("10 nodes, in halves for an hour; seed 1, ")
+
+
+def test_a_split_for_programs_and_as_a_picture(dht, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pictures need 'dsn[plots]'")
+    file = tmp_path / "split.png"
+    code, out, _ = dht("--json", "--split", "--nodes", "10", "--plot", str(file))
+    told = json.loads(out)
+    assert (code, told["nodes"], told["seed"]) == (0, 10, 1)
+    assert [each["habits"] for each in told["histories"]] == [
+        "plain Kademlia", "dsn", "dsn, seeds, no link",
+    ]  # fmt: skip
+    first = told["histories"][0]["moments"][0]
+    assert (first["name"], first["recall"]) == ("before", 1.0)
+    assert first["calls"] > 0.0
+    assert file.read_bytes().startswith(b"\x89PNG")
 
 
 def test_split_histories_share_a_line_for_each_moment() -> None:
-    from dsn.apps.sim.split import History, Moment
-
     histories = [
         History("a", (Moment("before", 1.0, 40.2), Moment("link", 0.5, 3.0)), 0.1),
         History("b", (Moment("before", 0.9996, 170.0), Moment("link", 0.25, 9.0)), 0.2),
     ]
     assert split_headings(histories) == ["RECALL", "A", "CALLS", "B", "CALLS"]
     assert list(split_cells(histories)) == [
-        ["before", "1.000", "40", "0.9996", "170"],
+        ["before", "1.000", "40", "0.999", "170"],
         ["link", "0.500", "3", "0.250", "9"],
     ]
 
@@ -112,7 +126,7 @@ def test_without_matplotlib_nothing_long_begins(dht, monkeypatch, tmp_path: Path
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--nodes", "49"), "invalid value for '--nodes': 49 is not in the range 50<=x<=100000"),
+        (("--nodes", "9"), "invalid value for '--nodes': 9 is not in the range 10<=x<=100000"),
         (("--nodes", "100001"), "invalid value for '--nodes': 100001 is not in the range"),
         (("--lookups", "0"), "invalid value for '--lookups': 0 is not in the range"),
         (("--dead", "50"), "invalid value for '--dead': 50.0 is not in the range 0<=x<=0.9"),

@@ -118,8 +118,18 @@ def test_some_of_a_table_are_gone_and_the_older_the_more(churning: Population) -
 
 def test_neighbours_are_as_fresh_as_the_last_refresh(churning: Population) -> None:
     for me in some(churning, 20):
-        mine = nearest(churning.draw_table(me), me, 10)
+        mine = nearest(churning.draw_table(me), me, 3)
         assert all(churning.named[each.node_id].died_s > -REFRESH_S for each in mine)
+
+
+def test_all_neighbours_are_known_that_were_there_at_the_last_refresh(
+    churning: Population,
+) -> None:
+    for me in some(churning, 40):
+        table = churning.draw_table(me)
+        near = churning.nearest(me, 6, lambda one: one.lives(-REFRESH_S) and one.lives(0.0))
+        unknown = [each for each in near if each.node_id != me and each not in set(table)]
+        assert unknown == [], f"seed {SEED}"
 
 
 def test_upkeep_makes_tables_as_full_as_these() -> None:

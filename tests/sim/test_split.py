@@ -6,7 +6,7 @@ import pytest
 
 from dsn.apps.sim.split import LINK, OURS, PLAIN, SEEDED, Habits, History, Moment, run_split
 
-NODES, LOOKUPS, SEED = 100, 40, 50
+NODES, LOOKUPS, SEED = 100, 20, 50
 
 
 def split(habits: Habits, *, nodes: int = NODES, seed: int = SEED) -> History:
@@ -55,9 +55,14 @@ def test_upkeep_costs_less_than_plain_kademlia(
     assert sum(each.calls for each in ours.values()) < sum(each.calls for each in plain.values())
 
 
-@pytest.mark.parametrize("seed", [51, 52, 53])
+@pytest.mark.parametrize("seed", [51, 52])
 def test_a_smaller_network_heals_too(seed: int) -> None:
     assert by_name(split(OURS, nodes=60, seed=seed))["refresh 2"].recall == 1.0
+
+
+def test_a_link_that_nobody_tells_of_is_found_by_walks() -> None:
+    history = split(Habits("no hint at the link", OURS.refresh, PLAIN.meet))
+    assert by_name(history)["refresh 2"].recall == 1.0, f"seed {SEED}"
 
 
 def test_seeds_in_both_halves_need_no_link() -> None:
@@ -76,8 +81,8 @@ def no_meeting(table, strangers, entropy):
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
-    assert split(OURS, nodes=50) == split(OURS, nodes=50)
-    assert split(OURS, nodes=50) != split(OURS, nodes=50, seed=SEED + 1)
+    assert split(OURS, nodes=20) == split(OURS, nodes=20)
+    assert split(OURS, nodes=20) != split(OURS, nodes=20, seed=SEED + 1)
 
 
 def test_progress_is_told_refresh_by_refresh() -> None:

@@ -23,7 +23,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from dsn.apps.bootstrap.found import Found, left_out
 from dsn.dht.contact import Contact, check_contact
-from dsn.errors import DsnError, MalformedMessage, PeerError, TransportError
+from dsn.errors import DsnError, MalformedMessage, TransportError
 from dsn.ids import NetworkId, format_base32, format_node_id, parse_base32
 
 SERVICE: Final = "_dsn._tcp.local."
@@ -31,6 +31,8 @@ BROWSE_S: Final = 2.0
 """How long announcements are collected; a quiet network answers well within."""
 MOST_SERVICES: Final = 64
 """Announcements that are looked at: anybody on the network can make up more."""
+MOST_ADDRESSES: Final = 4
+"""Addresses of one node that are tried: some lead to bridges and tunnels inside its machine."""
 
 Interfaces = InterfaceChoice | list[str]
 """All interfaces, or those with these addresses."""
@@ -129,32 +131,32 @@ async def _listen(speaker: Zeroconf, heard: list[ServiceInfo], within_s: float) 
 
 
 def _judge(heard: Sequence[ServiceInfo], network: NetworkId) -> Found:
+    """Keep to ``network``: that others are there as well is nobody's fault."""
     contacts: dict[Contact, None] = {}
     refused: Counter[str] = Counter()
     for info in heard:
+        if info.properties.get(b"network") != format_base32(network).encode():
+            continue
         try:
-            contacts[_read(info, network)] = None
+            contacts |= dict.fromkeys(_read(info))
         except DsnError as error:
             refused[error.detail_code] += 1
     return Found(tuple(contacts), tuple(left_out(refused, "announcement")))
 
 
-def _read(info: ServiceInfo, network: NetworkId) -> Contact:
-    """Who announced ``info`` (untrusted), at the first address that is on a local network.
+def _read(info: ServiceInfo) -> list[Contact]:
+    """Who announced ``info`` (untrusted), at each address that is on a local network.
 
     Raises:
-        PeerError: ``other_network``.
         UsageError: The key is not base32.
         MalformedMessage: ``bad_contact``: another key, or no such address. A public address
             would flag a node as near that is not.
     """
-    if info.properties.get(b"network") != format_base32(network).encode():
-        raise PeerError("an announcement of another network", code="other_network")
     key = parse_base32((info.properties.get(b"key") or b"").decode("ascii", "replace"))
     local = [each for each in map(ip_address, info.parsed_addresses()) if _is_local(each)]
     if not local:
         raise MalformedMessage("an announcement without a local address", code="bad_contact")
-    return check_contact(key, _format_address(local[0], info.port))
+    return [check_contact(key, _format_address(each, info.port)) for each in local[:MOST_ADDRESSES]]
 
 
 def _addresses(host: str, loopback: bool) -> list[str]:

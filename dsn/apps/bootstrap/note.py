@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from dsn.core import tags
 from dsn.core.codec import Reader, Writer
 from dsn.core.keys import PUBLIC_KEY_BYTES, hkdf
 from dsn.dht.contact import MAX_ADDRESS_CHARS, Contact, check_contact
@@ -25,7 +26,6 @@ TERM_S: Final = 24 * 3_600
 """A node that did not write for so long is left out."""
 AHEAD_S: Final = 2 * 3_600
 """How far a clock may run ahead: a date in the future would keep its place for ever."""
-_TAG: Final = b"dsn/meeting/v1\0\0"
 _VERSION: Final = 1
 
 
@@ -39,7 +39,7 @@ class Sighting:
 
 def note_seed(network: NetworkId) -> bytes:
     """The 32-byte Ed25519 seed of the key pair under which the note of ``network`` stands."""
-    return hkdf(network, _TAG)
+    return hkdf(network, tags.MEETING)
 
 
 def expand_seed(seed: bytes) -> bytes:

@@ -27,7 +27,7 @@ from dsn.dht.node_record import (
 )
 from dsn.dht.record import next_sequence, parse_record
 from dsn.dht.shards import ShardBatch, sign_batch
-from dsn.errors import DsnError
+from dsn.errors import DsnError, PeerError
 from dsn.ids import Commit, NodeId
 from dsn.machines.upkeep import join, meet, refresh
 from dsn.ports import Clock, Entropy, ShardStore
@@ -115,16 +115,16 @@ class OwnRecord:
         try:
             record = parse_record(self._file.read_bytes())
             verify_signature(record.signer, record.preimage(), record.signature)
+            if not isinstance(record, NodeRecord) or record.key != self._me.node_id:
+                raise PeerError("record: it is not this node's", code="foreign_key")
+            if record.network != self._me.network:
+                raise PeerError("record: it is of another network", code="other_network")
         except FileNotFoundError:
             return None
         except DsnError as error:
             _log.warning("own record forgotten", reason=error.message)
             return None
-        if isinstance(record, NodeRecord) and record.key == self._me.node_id:
-            if record.network == self._me.network:
-                return record
-        _log.warning("own record forgotten", reason="it is not of this node and network")
-        return None
+        return record
 
 
 class Presence:

@@ -160,7 +160,7 @@ class Node:
         )
         try:
             async with (
-                self._entrance.opened(Contact(self._key.public, dht.address)),
+                self._entrance.opened(Contact(self._key.public, dht.address), bound),
                 _background(self._directory.greeter.run(), self.presence.run()),
             ):
                 yield self.ready

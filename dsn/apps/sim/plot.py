@@ -5,6 +5,7 @@ matplotlib is an extra and imported only here, when a picture is drawn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,7 @@ LINES: Final = (("#8a919c", "s"), ("#2a9d8f", "o"), ("#f0a04b", "^"))
 INK: Final = "#2b303a"
 FAINT: Final = "#dfe3e8"
 DPI: Final = 150
-TICKS_MS: Final = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+TICKS_MS: Final = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 
 
 def require_matplotlib() -> None:
@@ -45,20 +46,23 @@ def draw_lookups(figures: Sequence[Figures], nodes: int, file: Path) -> None:
     """Draw how many lookups succeeded, and how long they took, scenario by scenario."""
     figure = _figure(f"Lookups among {nodes:,} nodes, {len(figures[0].lookups):,} in a scenario")
     left, right = figure.subplots(1, 2, width_ratios=(4, 5))
-    labels = [_label(each) for each in figures]
     colours = [COLOURS[at % len(COLOURS)] for at in range(len(figures))]
-    _draw_success(left, labels, [100 * each.success for each in figures], colours)
-    for each, label, colour in zip(figures, labels, colours, strict=True):
+    _draw_success(left, figures, colours)
+    for each, colour in zip(figures, colours, strict=True):
         ended_ms = sorted(one.latency_ms for one in each.lookups)
-        shares = [100 * at / len(ended_ms) for at in range(1, len(ended_ms) + 1)]
-        right.plot(ended_ms, shares, color=colour, linewidth=1.8, label=label)
-    _tidy(right, "Time until a lookup ended", "virtual milliseconds", "% of lookups")
+        percents = [100 * at / len(ended_ms) for at in range(1, len(ended_ms) + 1)]
+        right.plot(ended_ms, percents, color=colour, linewidth=1.8)
+    _tidy(
+        right,
+        "Time until a lookup ended, in the same colours",
+        "virtual milliseconds",
+        "% of lookups",
+    )
     right.set_xscale("log")
     right.set_xticks(TICKS_MS, [f"{tick:,}" for tick in TICKS_MS])
     right.set_xlim(20, max(2_000, *(one.latency_ms for each in figures for one in each.lookups)))
     right.set_ylim(0, 101)
     right.minorticks_off()
-    right.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=INK)
     figure.savefig(file, dpi=DPI, format="png")
 
 
@@ -85,11 +89,11 @@ def draw_split(histories: Sequence[History], nodes: int, file: Path) -> None:
     figure.savefig(file, dpi=DPI, format="png")
 
 
-def _draw_success(
-    axes: Axes, labels: Sequence[str], success: Sequence[float], colours: Sequence[str]
-) -> None:
-    bars = axes.barh(labels, success, color=colours, height=0.66)
-    axes.bar_label(bars, [f"{each:.1f}" for each in success], padding=4, fontsize=8, color=INK)
+def _draw_success(axes: Axes, figures: Sequence[Figures], colours: Sequence[str]) -> None:
+    success = [100 * each.success for each in figures]
+    bars = axes.barh([_label(each) for each in figures], success, color=colours, height=0.66)
+    printed = [f"{math.floor(10 * each) / 10:.1f}" for each in success]
+    axes.bar_label(bars, printed, padding=4, fontsize=8, color=INK)
     _tidy(axes, "Lookups that found the record", "%", "")
     axes.set_xlim(0, 112)
     axes.set_xticks(range(0, 101, 25))

@@ -2,13 +2,13 @@
 
 Nobody can let 100,000 nodes join and refresh for hours in one thread, and a lookup meets
 some fifty of them. So a table is made when its node is first asked, and holds what upkeep
-would have put there: the ``bucket_size`` nearest nodes, and so many random ones of every
-bucket, or all there are.
+would have put there: all of the node's corner of the keyspace, the largest subtree with at
+most ``bucket_size`` nodes, and as many random ones of every bucket beyond.
 
 How fresh they are follows from ``machines.upkeep``: every refresh looks up the nearest nodes
-and visits one contact of each other bucket, the one seen longest ago. So the nearest were
-alive at the last refresh, and of a full bucket one was alive at the last, one at the one
-before, and so on. (Upkeep itself does a little better, as it keeps contacts that last.)
+and visits one contact of each bucket, the one seen longest ago. So the corner is as it was at
+the last refresh, and of a full bucket one contact was there at the last, one at the one
+before, and so on. (Upkeep itself does a little better: it keeps contacts that last.)
 
 Spec: docs/guide/simulate.md#what-is-simulated.
 """

@@ -106,7 +106,7 @@ def run_split(
     nodes: int,
     seed: int,
     *,
-    lookups: int = 200,
+    lookups: int = 100,
     apart: int = APART,
     heal: int = HEAL,
     tell: Callable[[], None] = lambda: None,
@@ -216,7 +216,7 @@ class _Network:
 
     def _recall(self) -> float:
         """Measured by lookups that nobody's table learns from."""
-        shares: list[float] = []
+        recalls: list[float] = []
         everybody = list(self._nodes.values())
         for _ in range(self._lookups):
             node, key = self._rng.choice(everybody), self._rng.randbytes(ID_BYTES)
@@ -224,14 +224,14 @@ class _Network:
             truth = {each.node_id for each in nearest(others, key, BUCKET_SIZE)}
             observer = Party(self._world, node.place, _copy(node.table))
             lookup = Lookup(key, observer.table.closest(key), me=node.me)
-            observer.look_up(lookup, partial(_count, truth, shares))
-        while len(shares) < self._lookups:
+            observer.look_up(lookup, partial(_count, truth, recalls))
+        while len(recalls) < self._lookups:
             self._world.clock.run(self._world.clock.now_s + HARD_S)
-        return fmean(shares)
+        return fmean(recalls)
 
 
-def _count(truth: set[NodeId], shares: list[float], lookup: Lookup) -> None:
-    shares.append(len(truth & {each.node_id for each in lookup.closest()}) / len(truth))
+def _count(truth: set[NodeId], recalls: list[float], lookup: Lookup) -> None:
+    recalls.append(len(truth & {each.node_id for each in lookup.closest()}) / len(truth))
 
 
 def _copy(table: RoutingTable) -> RoutingTable:

@@ -65,7 +65,7 @@ async def test_a_network_that_grew_from_one_seed(world: World) -> None:
         others = [each for each in world.nearest(target, BUCKET_SIZE + 1) if each != seeker.node_id]
         found = ids(await seeker.dht.find_nodes(target))
         assert found == others[:BUCKET_SIZE], f"seed {SEED}"
-    for seeker in nodes[::4]:
+    for seeker in nodes[::8]:
         for sought in nodes:
             assert await seeker.dht.locate(sought.node_id) == sought.contact
     for each in nodes:
@@ -278,10 +278,10 @@ async def test_a_false_address_takes_nothing_from_a_node(world: World) -> None:
     client = await world.client()
     assert await client.ping(honest.contact)
     false = [replace(honest.contact, address=f"127.0.0.1:{port}") for port in range(1, 9)]
+    liar = await world.impostor(key(7), {"FindNode": naming(false[:1])})
+    await client.find_nodes(honest.contact.node_id, [liar])
     for contact in false:
-        liar = await world.impostor(key(7), {"FindNode": naming([contact])})
-        await client.find_nodes(honest.node_id, [liar])
-        await client.ping(contact)
+        assert not await client.ping(contact)
     assert client.calls["Ping"] == 1 + len(false)
     assert client.contact(honest.node_id) == honest.contact
     assert client.table.get(honest.node_id) == honest.contact

@@ -86,9 +86,7 @@ def test_a_contact_that_moved_keeps_its_place() -> None:
     moved = Contact(FIRST.public_key, "127.0.0.9:1")
     network = change(founded(FIRST, SECOND), OPERATOR, contacts=[moved], dns=[], drop=[])
     assert network.contacts == (moved, SECOND)
-    replaced = change(
-        founded(FIRST), OPERATOR, contacts=[moved], dns=[], drop=[FIRST.address]
-    )
+    replaced = change(founded(FIRST), OPERATOR, contacts=[moved], dns=[], drop=[FIRST.address])
     assert replaced.contacts == (moved,)
 
 

@@ -1,0 +1,138 @@
+"""A ledger's parameters as TOML: what people write, and what a ledger keeps of its beginning."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Final
+
+from dsn.core.codec import U64_MAX
+from dsn.core.keys import PUBLIC_KEY_BYTES
+from dsn.errors import ConfigError, DsnError
+from dsn.ids import NetworkId, format_base32, network_id, parse_base32
+from dsn.ledger.params import LedgerParams, check_params
+from dsn.ledger.settlement import NO_ADDRESS, Address, format_address, parse_address
+from dsn.ledger.typed import Domain
+
+_MAX_CHAIN_ID: Final = (1 << 256) - 1
+
+
+def parse_params(text: str, network: NetworkId | None = None) -> LedgerParams:
+    """Read what ``format_params`` wrote, or a person who may leave out what has a default.
+
+    Args:
+        text: Untrusted.
+        network: Which network it must be for, or may be silent about.
+
+    Raises:
+        ConfigError: ``bad_ledger_params`` names what is wrong, missing or unknown.
+    """
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"not TOML: {error}") from error
+    if network is not None and table.setdefault("network", format_base32(network)) != format_base32(
+        network
+    ):
+        raise _bad("network: of another network")
+    if unknown := table.keys() - _READ.keys():
+        raise _bad(f"unknown key {min(unknown)}")
+    values = {name: _value(name, table[name]) for name in _READ if name in table}
+    if missing := {"network", "operator"} - values.keys():
+        raise _bad(f"{min(missing)} is missing")
+    domain = Domain(
+        values.pop("network"), values.pop("chain_id", 0), values.pop("vault", NO_ADDRESS)
+    )
+    params = LedgerParams(domain=domain, **values)
+    check_params(params)
+    return params
+
+
+def format_params(params: LedgerParams) -> str:
+    """All parameters; ``parse_params`` reads them."""
+    domain = params.domain
+    lines = [
+        f'network = "{format_base32(domain.network)}"',
+        f"chain_id = {domain.chain_id}",
+        f'vault = "{format_address(domain.vault)}"',
+        f'operator = "{format_address(params.operator)}"',
+        f"witnesses = [{', '.join(_quoted(params.witnesses))}]",
+        f'faucet = "{format_address(params.faucet)}"',
+        *(f"{name} = {getattr(params, name)}" for name in _COUNTS),
+        "",
+        "[allocation]",
+        *(f'"{format_address(account)}" = {amount}' for account, amount in params.allocation),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(keys: frozenset[bytes]) -> list[str]:
+    return [f'"{format_base32(key)}"' for key in sorted(keys)]
+
+
+def _value(name: str, value: object) -> Any:
+    try:
+        return _READ[name](value)
+    except DsnError as error:
+        raise _bad(f"{name}: {error.message}") from error
+    except (TypeError, ValueError) as error:
+        raise _bad(f"{name}: {error}") from error
+
+
+def _count(value: object, most: int = U64_MAX) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r} is not a whole number in [0, {most}]")
+    return value
+
+
+def _chain_id(value: object) -> int:
+    return _count(value, _MAX_CHAIN_ID)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _address(value: object) -> Address:
+    return parse_address(_text(value))
+
+
+def _network(value: object) -> NetworkId:
+    return network_id(parse_base32(_text(value)))
+
+
+def _witnesses(value: object) -> frozenset[bytes]:
+    if not isinstance(value, list):
+        raise TypeError("a list of keys is needed")
+    keys = frozenset(parse_base32(_text(each)) for each in value)
+    if len(keys) < len(value) or any(len(key) != PUBLIC_KEY_BYTES for key in keys):
+        raise ValueError(f"different keys of {PUBLIC_KEY_BYTES} bytes are needed")
+    return keys
+
+
+def _allocation(value: object) -> tuple[tuple[Address, int], ...]:
+    if not isinstance(value, dict):
+        raise TypeError("a table of addresses and amounts is needed")
+    return tuple((_address(account), _count(amount)) for account, amount in value.items())
+
+
+def _bad(reason: str) -> ConfigError:
+    return ConfigError(f"the ledger's parameters: {reason}", code="bad_ledger_params")
+
+
+_SPECIAL: Final[dict[str, Callable[[object], Any]]] = {
+    "network": _network,
+    "chain_id": _chain_id,
+    "vault": _address,
+    "operator": _address,
+    "witnesses": _witnesses,
+    "faucet": _address,
+    "allocation": _allocation,
+}
+_COUNTS: Final = tuple(
+    each.name for each in fields(LedgerParams) if each.name not in {"domain", *_SPECIAL}
+)
+_READ: Final = _SPECIAL | dict.fromkeys(_COUNTS, _count)

@@ -1,0 +1,19 @@
+"""Why the ledger does not take an entry: every check has a code of its own.
+
+Spec: docs/spec/economy.md#refusals.
+"""
+
+from __future__ import annotations
+
+from dsn.errors import DsnError
+
+
+class EntryRefused(DsnError):
+    """An entry that the rules do not allow as the ledger stands; nothing has changed."""
+
+    code = "entry_refused"
+
+
+def refuse(code: str, message: str, hint: str = "") -> EntryRefused:
+    """The error to raise for ``code``."""
+    return EntryRefused(message, code=code, hint=hint)
