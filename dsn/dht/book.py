@@ -18,6 +18,7 @@ from itertools import chain
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from dsn.dht.contact import Contact, subnet_of
 from dsn.ids import NodeId, format_base32
@@ -273,8 +274,8 @@ def _plain(entry: Entry) -> dict[str, Any]:
 
 def _items(raw: bytes) -> list[object]:
     try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
+        document = from_json(raw)  # bounds depth by itself, whatever the interpreter's limit is
+    except ValueError:
         return []
     if not isinstance(document, dict) or document.get("version") != _VERSION:
         return []

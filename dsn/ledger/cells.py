@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from dsn.core import tags
@@ -55,6 +56,7 @@ class DealState(IntEnum):
     CLOSED = 4
 
 
+@lru_cache(maxsize=1 << 16)
 def cell_key(kind: CellKind, name: bytes) -> bytes:
     """Where the state tree keeps the cell of ``name``: a network, address, node or deal id."""
     return tagged(tags.CELL_KEY, bytes([kind]), name)

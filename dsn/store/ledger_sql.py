@@ -123,8 +123,10 @@ class SqlLedger:
         """
         for first in range(start, end, _PAGE):
             place = LEAVES.c.number.between(first, min(first + _PAGE, end) - 1)
-            query = sql.select(LEAVES).where(place).order_by(LEAVES.c.number)
-            for expected, (number, raw) in enumerate(self._rows(query), first):
+            rows = self._rows(sql.select(LEAVES).where(place).order_by(LEAVES.c.number))
+            if not rows:
+                return
+            for expected, (number, raw) in enumerate(rows, first):
                 if number != expected:
                     raise self._damaged(f"leaf {expected} is missing")
                 try:

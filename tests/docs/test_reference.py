@@ -39,9 +39,9 @@ def test_every_code_in_the_vectors_is_on_the_errors_page() -> None:
 
 
 def error_codes(value: object) -> list[str]:
-    """Every string under a key named ``error`` or ``code``, at any depth."""
+    """Every string that is not empty under a key named ``error`` or ``code``, at any depth."""
     if isinstance(value, dict):
-        own = [v for k, v in value.items() if k in {"error", "code"} and isinstance(v, str)]
+        own = [v for k, v in value.items() if k in {"error", "code"} and v and isinstance(v, str)]
         return own + [code for inner in value.values() for code in error_codes(inner)]
     if isinstance(value, list):
         return [code for inner in value for code in error_codes(inner)]

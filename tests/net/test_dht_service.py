@@ -26,7 +26,7 @@ from dsn.rpc.dht import MOST_BATCHES, MOST_ENTRIES, MOST_VALUES, SERVICE, DhtPee
 from dsn.units import MIB
 from dsn.v1 import dht_pb2
 from dsn.wire.status import from_rpc_error
-from tests.support.dht_world import LONG_S, Running, World, eventually, opened, until
+from tests.support.dht_world import LONG_S, Raw, Running, World, eventually, opened, until
 from tests.support.records import (
     DAY_S,
     NOW_S,
@@ -170,16 +170,6 @@ async def test_the_same_record_again_costs_no_quota_and_is_no_offence(
 
 
 # messages
-
-
-class Raw:
-    """Bytes that go out as a request."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-
-    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's
-        return self._raw
 
 
 METHODS = ("Ping", "FindNode", "FindValue", "Store")
@@ -390,3 +380,15 @@ async def test_a_crowd_that_names_one_address_is_called_back_a_few_at_a_time(
             return served.knows(there)
 
         await eventually(let_in, "an honest caller is called back after them")
+
+
+async def test_a_node_that_stops_keeps_no_caller_waiting(world: World, served: Running) -> None:
+    silent = await world.silent()
+    async with asyncio.TaskGroup() as calls:
+        waiting = []
+        for number in range(GREETERS + 2):
+            peer = await world.peer(served.contact, who=key(number), address=silent.address)
+            waiting.append(calls.create_task(peer.ping(call_back=True)))
+        await until(lambda: silent.taken == GREETERS, "some are called, the others wait")
+        await world.stop(served)
+    assert [each.result().reachable for each in waiting] == [False] * len(waiting)

@@ -7,6 +7,7 @@ every demand, declares every loss. Everyone else does what the machine draws, al
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import settings
@@ -61,13 +62,13 @@ class Histories(RuleBasedStateMachine):
         self.countersigned: dict[DealId, int] = {}
         self.pledges: list[SignedPledge] = []
         self.rotten: set[tuple[DealId, bytes]] = set()
-        self.wrong: set[int] = set()
+        self.wrong: dict[int, int] = {}
         self.crashes = self.rots = 0
         self.salts = itertools.count()
         for name in ("alice", "bob", "paul", "petra"):
             assert self.attempt(name, Bind(self.world.binding(name)))
-        self.open_deal(bob=False, petra=False, end=12, odd=odd)
-        self.open_deal(bob=False, petra=True, end=9, odd=(odd + 1) % 8)
+        self.open_deal(bob=False, petra=False, end=9, odd=odd)
+        self.open_deal(bob=False, petra=True, end=7, odd=(odd + 1) % 8)
         self.open_deal(bob=True, petra=True, end=6, odd=(odd + 2) % 8)
         for pick, numbers in enumerate((first, second, third)):
             self.revise(pick, numbers, "alice", 1)
@@ -138,7 +139,8 @@ class Histories(RuleBasedStateMachine):
         if petra and self.world.can_link("petra"):
             self.link("petra", wrong=petra if petra > 4 else None)
             if petra > 4:
-                self.wrong.add(self.world.epoch)
+                count = self.world.answers["petra", self.world.epoch][1].count
+                self.wrong[self.world.epoch] = petra % count
         self.world.shut_epoch()
 
     # time
@@ -160,7 +162,7 @@ class Histories(RuleBasedStateMachine):
 
     # deals
 
-    @rule(bob=st.booleans(), petra=st.booleans(), end=st.integers(2, 14), odd=picks)
+    @rule(bob=st.booleans(), petra=st.booleans(), end=st.integers(2, 9), odd=picks)
     def open_deal(self, bob: bool, petra: bool, end: int, odd: int) -> None:
         if len(self.world.deals()) >= 5:
             return
@@ -172,7 +174,7 @@ class Histories(RuleBasedStateMachine):
             grace=odd % 4,
             notice=1 + odd % 2,
             miss_limit=odd % 4 if petra else HONEST_MISSES,
-            dispute=2 + odd,
+            dispute=2 + odd % 5,
             disk_escrow=(400, 5_000)[odd % 2],
             free_leaves=odd,
             repair_price=(odd % 3) * 20 * GIB + 7,
@@ -215,7 +217,7 @@ class Histories(RuleBasedStateMachine):
         if self.attempt(who, claim) and claim.voucher is not None:
             assert self.world.code(who, claim) == "stale_voucher"
 
-    @rule(pick=picks, disk=st.integers(0, 500), later=st.integers(0, 9), odd=picks)
+    @rule(pick=picks, disk=st.integers(0, 500), later=st.integers(0, 4), odd=picks)
     def top_up(self, pick: int, disk: int, later: int, odd: int) -> None:
         deal = self.picked(pick)
         if deal is None:
@@ -253,7 +255,7 @@ class Histories(RuleBasedStateMachine):
         if drawn is not None:
             self.attempt(who, Demand(drawn[1], 10 + odd, drawn[0]))
         else:
-            self.attempt(who, Demand(deal.deal, 9 + odd, leaf))
+            self.attempt(who, Demand(deal.deal, 9 + odd, leaf % (deal.leaves + 1)))
 
     def some_drawn(self, provider: str, pick: int) -> Any:
         closed = self.world.state.network.closed.size
@@ -266,6 +268,8 @@ class Histories(RuleBasedStateMachine):
             return None
         epoch = linked[-1 - pick % len(linked)]
         place = pick % self.world.answers[provider, epoch][1].count
+        if provider == "petra" and pick % 2:
+            place = self.wrong.get(epoch, place)
         return *self.world.drawn(provider, epoch, place), epoch, place
 
     @rule(pick=picks, how=picks)
@@ -291,7 +295,8 @@ class Histories(RuleBasedStateMachine):
         held = self.world.held(deal.deal)
         lost, provider = held[which % len(held)], BY_ADDRESS[deal.terms.provider]
         if provider == "petra":
-            self.attempt("petra", self.world.loss(deal.deal, lost, number=deal.number + which))
+            body = self.world.loss(deal.deal, lost, number=self.next_number(deal.deal))
+            self.attempt("petra", body if which else replace(body, number=deal.number))
         elif self.rots < ROTS:
             self.rots += 1
             self.rotten.add((deal.deal, shard(lost).commit))
@@ -316,7 +321,7 @@ class Histories(RuleBasedStateMachine):
             taken = self.attempt(who, SlashWrong(deal_id, opening, served))
             assert not (taken and provider == "paul"), "an honest provider was slashed"
             if taken:
-                assert epoch in self.wrong
+                assert self.wrong[epoch] == place
 
     # credits
 
@@ -363,6 +368,8 @@ class Histories(RuleBasedStateMachine):
             self.world.open_epoch()
         self.paul_serves()
         for deal in deals:
+            if deal.state is DealState.OPEN and self.world.epoch <= deal.last:
+                continue
             active = deal.terms.client if sha256(deal.deal)[0] % 2 else deal.terms.provider
             self.attempt(BY_ADDRESS[active], CloseDeal(deal.deal, None))
             if deal.demand is not None:

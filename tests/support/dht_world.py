@@ -223,15 +223,13 @@ class World:
         opened = Connections(who, network or self.network_id)
         return await self._stack.enter_async_context(opened)
 
-    async def client(
-        self, *seeds: Contact, who: SigningKey = CLIENT, book: AddressBook | None = None
-    ) -> Dht:
+    async def client(self, *seeds: Contact, who: SigningKey = CLIENT) -> Dht:
         """A client's view of the network, which begins with ``seeds``."""
         return Dht(
             await self.connections(who),
             self.network(*seeds),
             Contact(who.public, "").node_id,
-            book or AddressBook(subnet_limits=False),
+            AddressBook(subnet_limits=False),
             clock=self.clock,
             entropy=os.urandom,
         )
@@ -276,7 +274,17 @@ class World:
             await self.stop(running)
 
 
-Reply = Callable[[Caller, Any], Message]
+class Raw:
+    """Bytes that go out as a message."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's
+        return self._raw
+
+
+Reply = Callable[[Caller, Any], Message | Raw]
 _KINDS: dict[str, tuple[type[Message], type[Message]]] = {
     "Ping": (dht_pb2.PingRequest, dht_pb2.PingReply),
     "FindNode": (dht_pb2.FindNodeRequest, dht_pb2.FindNodeReply),
@@ -286,8 +294,8 @@ _KINDS: dict[str, tuple[type[Message], type[Message]]] = {
 
 
 def _methods(replies: Mapping[str, Reply]) -> list[Unary]:
-    def handler(reply: Reply) -> Callable[[Caller, Any], Awaitable[Message]]:
-        async def handle(caller: Caller, request: Message) -> Message:
+    def handler(reply: Reply) -> Callable[[Caller, Any], Awaitable[Any]]:
+        async def handle(caller: Caller, request: Message) -> Any:
             return reply(caller, request)
 
         return handle

@@ -6,99 +6,137 @@ others of a batch are stored in one transaction, and only then is any of them ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
+from dsn.apps.ledger.batch import Batch, Outcome, Submission
 from dsn.apps.ledger.memory import Memory, load_cell, store_cell
 from dsn.apps.ledger.params import format_params, parse_params
-from dsn.apps.ledger.tail import LogTail, hashes_after
-from dsn.errors import DataLost, DsnError, MalformedMessage, NotFound
-from dsn.ids import NetworkId
-from dsn.ledger.bodies import OpenEpoch
-from dsn.ledger.cells import Cell
+from dsn.apps.ledger.tail import LogTail
+from dsn.errors import DataLost, MalformedMessage, NotFound
 from dsn.ledger.checkpoint import Checkpoint, log_origin
-from dsn.ledger.entry import Entry, SignedEntry
-from dsn.ledger.log import Frontier, LogLeaf, TreeHead
+from dsn.ledger.log import Subtree, TreeHead, leaf_hash
 from dsn.ledger.params import LedgerParams
-from dsn.ledger.refusal import refuse
-from dsn.ledger.rules import apply, validate
-from dsn.ledger.state import FIRST_EPOCH, State, genesis
-from dsn.ledger.tiles import ReadTile
-from dsn.ports import LedgerBatch, LedgerStore, StoredCell
+from dsn.ledger.state import State, genesis
+from dsn.ledger.tiles import hashes_of_tiles
+from dsn.ports import LedgerStore, StoredCell
+from dsn.store.ledger import open_ledger
 
 BATCH: Final = 256
 """Entries a transaction at most."""
 
 
-class Submission(NamedTuple):
-    """An entry's bytes and its signature as they came; nothing about them is known."""
+class Sequencer:
+    """The one that orders a ledger's entries; blocks as its store does."""
 
-    entry: bytes
-    signature: bytes
+    def __init__(self, store: LedgerStore) -> None:
+        """Go on where ``store``, open to sign, ends.
 
+        Raises:
+            DataLost: ``ledger_damaged``: log, tiles and cells do not belong together.
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """Entry number ``index`` of the log, which is on disk."""
+        Cost: linear in the cells; of the log only the last leaf is read.
+        """
+        self._store = store
+        self._params = parse_params(store.genesis)
+        self._tail = _load_tail(store)
+        self._memory = _load_memory(store)
+        self._state = self._memory.state(self._params)
+        if self._state.root != _last_state_root(store, self._params):
+            raise _damaged("the cells are not those after the last entry")
 
-    index: int
-    signed: SignedEntry
-    cells: tuple[Cell, ...]
-    """What it touched, as it was after it."""
-    state_root: bytes
+    @property
+    def head(self) -> TreeHead:
+        """Size and root of the log, all of it on disk."""
+        return self._tail.head
 
+    @property
+    def state(self) -> State:
+        """What holds after the last entry."""
+        return self._state
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Not taken: the rules refuse it as number ``index``."""
-
-    index: int
-    submission: Submission
-    code: str
-    message: str
-
-
-Outcome = Accepted | Refused
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """A ledger between two entries."""
-
-    state: State
-    tail: LogTail
-    read: ReadTile
-    """Gives the stored tiles, for what is asked of the log's past."""
-
-    def take(self, submission: Submission, pending: Sequence[LogLeaf]) -> tuple[Outcome, State]:
-        """Judge one entry, and apply it if it is good.
+    def submit(self, submissions: Iterable[Submission]) -> Iterator[Outcome]:
+        """Put entries into the log, in their order; each refusal is an outcome, not an error.
 
         Args:
-            submission: Untrusted.
-            pending: Leaves that are not in ``tail`` yet.
+            submissions: Untrusted; taken ``BATCH`` at a time.
+
+        Yields:
+            One outcome for each, those of a batch once all of it is on disk.
+
+        Raises:
+            As ``LedgerStore.append``: nothing of that batch was acknowledged, and whether it is
+            on disk shows when the ledger is opened again. Submitting what was stored then is
+            refused as ``nonce_used``, so nothing is applied twice.
         """
-        index = self.tail.frontier.size + len(pending)
-        try:
-            signed = SignedEntry(Entry.decode(submission.entry), submission.signature)
-            validate(self.state, signed, self._judge(pending))
-        except DsnError as error:
-            refused = Refused(index, submission, error.detail_code, error.message)
-            return refused, self.state
-        state, changes = apply(self.state, signed.entry)
-        return Accepted(index, signed, changes.cells, state.root), state
+        waiting = iter(submissions)
+        while some := list(islice(waiting, BATCH)):
+            batch = Batch(self._state, self._tail, self._store.tile)
+            outcomes = [batch.take(each) for each in some]
+            if batch.leaves:
+                tail, stored = batch.finish()
+                self._store.append(stored)
+                self._tail, self._state = tail, self._memory.absorb(batch.state)
+            yield from outcomes
 
-    def _judge(self, pending: Sequence[LogLeaf]) -> Callable[[NetworkId, OpenEpoch], None]:
-        """Judges that the log was what the operator says that it was at an epoch's end."""
+    def checkpoint(self) -> Checkpoint:
+        """What may be signed of the ledger as it stands; the store is fenced for it already.
 
-        def judge(network: NetworkId, body: OpenEpoch) -> None:
-            if body.epoch == FIRST_EPOCH:
-                return
-            tail, grown = self.tail.extend(pending)
-            size = tail.frontier.size
-            hashes = hashes_after(self.read, grown, size)
-            if body.closed.size > size or body.closed != Frontier.at(hashes, body.closed.size).head:
-                raise refuse("bad_closed_log", f"the log was not so at {body.closed.size} entries")
+        Raises:
+            ConfigError: ``ledger_moved``: something else was signed, or will be.
+        """
+        self._store.fence(self.head)
+        network = self._state.network
+        return Checkpoint(log_origin(network.network), *self.head, self._state.root, network.epoch)
 
-        return judge
+
+@contextmanager
+def open_sequencer(place: str) -> Iterator[Sequencer]:
+    """Sign for the ledger at ``place`` meanwhile; raises as ``open_ledger`` and ``Sequencer``."""
+    with closing(open_ledger(place, signer=True)) as store:
+        yield Sequencer(store)
+
+
+def genesis_of(params: LedgerParams) -> tuple[str, list[StoredCell]]:
+    """What a store is created with: the parameters as text, and the cells before any entry."""
+    return format_params(params), [store_cell(cell) for cell in genesis(params).cells.values()]
+
+
+def _load_tail(store: LedgerStore) -> LogTail:
+    head = store.head()
+    try:
+        tail = LogTail.load(store.tile, head.size)
+    except NotFound as error:
+        raise _damaged("a tile is missing") from error
+    if tail.head != head:
+        raise _damaged("the tiles are of another log")
+    return tail
+
+
+def _load_memory(store: LedgerStore) -> Memory:
+    try:
+        return Memory(map(load_cell, store.all_cells()))
+    except MalformedMessage as error:
+        raise _damaged(error.message) from error
+
+
+def _last_state_root(store: LedgerStore, params: LedgerParams) -> bytes:
+    """What the last leaf says, once its hash is known to be the one in the log."""
+    size = store.head().size
+    if not size:
+        return genesis(params).root
+    leaf = next(store.leaves(size - 1, size), None)
+    hashes = hashes_of_tiles(store.tile, size)
+    if leaf is None or leaf_hash(leaf.encode()) != hashes(Subtree(0, size - 1)):
+        raise _damaged("the last leaf is not the one in the log")
+    return leaf.state_root
+
+
+def _damaged(reason: str) -> DataLost:
+    return DataLost(
+        f"the ledger is damaged: {reason}",
+        code="ledger_damaged",
+        hint="'dsn ledger check' says where; restore it from a copy",
+    )

@@ -37,6 +37,10 @@ class Memory:
         """The cell under ``key``, or ``None``."""
         return self._cells.get(key)
 
+    def cells(self) -> Iterable[Cell]:
+        """All of them."""
+        return self._cells.values()
+
     def inventory(self, provider: Address) -> SumTree:
         """The tree over the provider's open deals that hold something."""
         return self._inventories.get(provider, EMPTY)

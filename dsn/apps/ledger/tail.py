@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from dsn.core.hashing import HASH_BYTES
@@ -15,8 +15,8 @@ from dsn.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, ReadTile, Tile, grown_tile
 class LogTail:
     """A log at some size; appending gives another one, and the tiles that a store keeps."""
 
-    frontier: Frontier = Frontier()
-    partial: Mapping[int, bytes] = field(default_factory=dict)
+    frontier: Frontier
+    partial: Mapping[int, bytes]
     """The hashes of the last tile of each level, where it is not full."""
 
     @classmethod
@@ -61,4 +61,4 @@ def hashes_after(read: ReadTile, grown: Mapping[Tile, bytes], size: int) -> Hash
     return hashes_of_tiles(lambda tile: grown.get(tile) or read(tile), size)
 
 
-NO_LOG: Final = LogTail()
+NO_LOG: Final = LogTail(Frontier(), {})

@@ -41,6 +41,7 @@ class Greeter:
         self._dht = dht
         self._queue: asyncio.Queue[Contact] = asyncio.Queue(MOST_WAITING)
         self._waiting: dict[Contact, asyncio.Future[bool]] = {}
+        self._running = False
 
     def greet(self, caller: Caller, address: str) -> None:
         """Have ``caller`` called back at ``address`` if that could change the routing table.
@@ -69,16 +70,23 @@ class Greeter:
 
     def _enqueue(self, contact: Contact) -> asyncio.Future[bool] | None:
         """What will come of calling ``contact`` back, if that is to be."""
-        if contact not in self._waiting and not self._queue.full():
+        if self._running and contact not in self._waiting and not self._queue.full():
             self._waiting[contact] = asyncio.get_running_loop().create_future()
             self._queue.put_nowait(contact)
         return self._waiting.get(contact)
 
     async def run(self) -> None:
-        """Call back until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(GREETERS):
-                tasks.create_task(self._work())
+        """Call back until cancelled; nobody who still waits then is called."""
+        self._running = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(GREETERS):
+                    tasks.create_task(self._work())
+        finally:
+            self._running = False
+            for answer in self._waiting.values():
+                answer.set_result(False)
+            self._waiting.clear()
 
     async def _work(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -18,13 +19,14 @@ from dsn.dht.distance import bucket_of, nearest
 from dsn.dht.record import Record
 from dsn.dht.regions import Regions
 from dsn.dht.routing import BUCKET_SIZE, FAILURES
-from dsn.errors import ConfigError, Unreachable
+from dsn.errors import ConfigError, TooMany, Unreachable
 from dsn.ids import NodeId
 from dsn.machines.lookup import Outcome
 from dsn.machines.upkeep import join
+from dsn.rpc.tls import Caller
 from dsn.v1 import dht_pb2
 from dsn.wire.convert import contact_to_wire
-from tests.support.dht_world import CLIENT, World, opened, until
+from tests.support.dht_world import CLIENT, Raw, Silent, World, opened, until
 from tests.support.records import NOW_S, OTHER_NETWORK, SEQUENCE, key, node_record, pointer, slot
 
 SEED = 20_260_101
@@ -251,19 +253,26 @@ def giving(raws: list[bytes], contacts: list[Contact]) -> Callable[..., dht_pb2.
     return lambda *_: dht_pb2.FindValueReply(records=raws, contacts=map(contact_to_wire, contacts))
 
 
+def refusing(caller: Caller, request: dht_pb2.FindNodeRequest) -> dht_pb2.FindNodeReply:
+    """Has no time, ever."""
+    raise TooMany("come back tomorrow")
+
+
 LIES = {
-    "10,000 contacts": [Contact(number.to_bytes(32, "big"), CLOSED) for number in range(10_000)],
-    "one too many": [dead(number) for number in range(BUCKET_SIZE + 1)],
-    "no address": [dead(1), Contact(bytes(32), "nowhere")],
-    "no key": [dead(1), Contact(bytes(31), CLOSED)],
-    "more than a message": [Contact(bytes(32), "h" * 250 + ":1")] * 5_000,
+    "10,000 contacts": naming([Contact(n.to_bytes(32, "big"), CLOSED) for n in range(10_000)]),
+    "one too many": naming([dead(number) for number in range(BUCKET_SIZE + 1)]),
+    "no address": naming([dead(1), Contact(bytes(32), "nowhere")]),
+    "no key": naming([dead(1), Contact(bytes(31), CLOSED)]),
+    "more than a message": naming([Contact(bytes(32), "h" * 250 + ":1")] * 5_000),
+    "no message": lambda *_: Raw(b"\xff\xff"),
+    "a refusal": refusing,
 }
 
 
 @pytest.mark.parametrize("lie", LIES)
 async def test_a_reply_that_cannot_be_fails_only_who_gave_it(world: World, lie: str) -> None:
     nodes = await world.grow(3)
-    liar = await world.impostor(key(7), {"FindNode": naming(LIES[lie])})
+    liar = await world.impostor(key(7), {"FindNode": LIES[lie]})
     client = await world.client(liar, nodes[0].contact)
     search = await client.find_nodes(bytes(32))
     assert ids(search) == world.nearest(bytes(32))
@@ -369,6 +378,20 @@ async def test_a_node_is_where_its_own_record_says(
     wanted = Contact(key(3).public, CLOSED) if addresses else None
     assert await client.locate(said.key) == wanted
     assert client.contact(said.key) == wanted
+
+
+async def test_an_address_cannot_name_a_local_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC takes ``unix:12`` for the socket ``12`` here, if it is left to choose."""
+    monkeypatch.chdir(tmp_path)
+    local = Silent()
+    server = await asyncio.get_running_loop().create_unix_server(lambda: local, "12")
+    async with server, opened(tmp_path, monkeypatch, HARD_S=0.5) as world:
+        client = await world.client()
+        for address in ("unix:12", "ipv4:99", "xds:1"):
+            assert not await client.ping(Contact(key(1).public, address))
+        assert local.taken == 0
 
 
 # regions

@@ -1,0 +1,326 @@
+"""``dsn ledger``: the ledger's directory, for its operator and for whoever checks it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from dsn.cli.session import Session, pass_session
+from dsn.errors import NotFound, UsageError
+from dsn.ui.figures import count
+from dsn.ui.table import fields, print_table
+
+if TYPE_CHECKING:
+    from dsn.apps.ledger.check import Report
+    from dsn.ledger.cells import Cell
+    from dsn.ledger.checkpoint import Checkpoint
+    from dsn.ledger.params import LedgerParams
+    from dsn.ports import LedgerStore
+
+ledger_option = click.option(
+    "--ledger",
+    "place",
+    metavar="DIR|URL",
+    help="The ledger's directory, or postgresql://...; 'ledger' in the home by default.",
+)
+network_option = click.option(
+    "--network", metavar="FILE", type=click.Path(path_type=Path), help="The network's file."
+)
+params_option = click.option(
+    "--params",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The ledger's parameters (TOML).",
+)
+
+
+@click.group()
+def ledger() -> None:
+    """A ledger's log and cells: make them, add to them, read them, check them."""
+
+
+@ledger.command()
+@ledger_option
+@network_option
+@params_option
+@pass_session
+def init(session: Session, place: str | None, network: Path | None, params: Path | None) -> None:
+    """Make an empty ledger for a network."""
+    from dsn.apps.ledger.engine import genesis_of
+    from dsn.ledger.state import genesis
+    from dsn.store.ledger import create_ledger, shown
+
+    fixed = _params(network, params)
+    where = _place(session, place)
+    create_ledger(where, *genesis_of(fixed))
+    root = genesis(fixed).root.hex()
+    session.emit({"ledger": shown(where), "state_root": root})
+    session.say(f"{shown(where)}: {count(len(fixed.allocation), 'account')}, state root {root}")
+
+
+@ledger.command()
+@click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
+@ledger_option
+@click.option(
+    "--record",
+    metavar="FILE",
+    type=click.File("a", encoding="utf-8"),
+    help="Append every entry to FILE as a JSON line, refused ones with their code.",
+)
+@pass_session
+def apply(session: Session, file: TextIO, place: str | None, record: TextIO | None) -> int:
+    """Put signed entries into the ledger: one a line of FILE, or of standard input ('-').
+
+    A line is JSON with 'entry' and 'signature' in hexadecimal, as 'export' writes it, or both as
+    one hexadecimal number. Exits with 1 if one is refused; the others are in the log all the same.
+    """
+    from dsn.apps.ledger.batch import Refused
+    from dsn.apps.ledger.engine import open_sequencer
+    from dsn.apps.ledger.lines import format_outcome, parse_submissions
+
+    accepted, refused = 0, list[Refused]()
+    with open_sequencer(_place(session, place)) as sequencer:
+        for outcome in sequencer.submit(parse_submissions(file)):
+            if isinstance(outcome, Refused):
+                refused.append(outcome)
+            else:
+                accepted += 1
+            if record:
+                record.write(format_outcome(outcome) + "\n")
+        head = sequencer.head
+    rows = [(str(each.index), each.error.detail_code, each.error.message) for each in refused]
+    session.emit(
+        {
+            "accepted": accepted,
+            "refused": [dict(zip(("index", "code", "message"), row, strict=True)) for row in rows],
+            "size": head.size,
+            "root": head.root.hex(),
+        }
+    )
+    if rows and not session.json:
+        print_table(("BEFORE", "REFUSED", "WHY"), rows)
+    session.say(f"{accepted:,} accepted, {len(refused):,} refused; {count_entries(head.size)}")
+    return 1 if refused else 0
+
+
+@ledger.command()
+@click.argument("file", type=click.File("w", encoding="utf-8", lazy=True))
+@ledger_option
+@pass_session
+def export(session: Session, file: TextIO, place: str | None) -> None:
+    """Write one JSON line an entry to FILE ('-': standard output).
+
+    Each has what the entry says, its exact bytes and signature, the integer fields of every cell
+    it touched as they were after it, and the state root.
+    """
+    from dsn.apps.ledger.check import export_lines
+
+    with closing(_open(session, place)) as store:
+        file.writelines(export_lines(store))
+        session.notice(count_entries(store.head().size))
+
+
+@ledger.command()
+@click.argument("place", metavar="[DIR|URL]", required=False)
+@click.option(
+    "--from",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Check an exported ledger.",
+)
+@network_option
+@params_option
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.File("rb"),
+    help="A checkpoint that the operator signed; the ledger must be what it says.",
+)
+@pass_session
+def check(
+    session: Session,
+    place: str | None,
+    file: Path | None,
+    network: Path | None,
+    params: Path | None,
+    checkpoint: Any,
+) -> int:
+    """Replay a ledger from its beginning: every signature, rule, state root and hash.
+
+    Exits with 1 if something is wrong, and says after which entry. An exported ledger says
+    nothing of its network: give --network and --params with --from. Beacon evidence is not judged.
+    """
+    from dsn.apps.ledger.check import check_lines, check_store
+    from dsn.apps.ledger.params import parse_params
+
+    if file is not None:
+        if place is not None:
+            raise UsageError("a ledger or a file, not both", code="usage")
+        fixed = _params(network, params)
+        with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            report = check_lines(fixed, lines, _checkpoint(checkpoint, fixed))
+    else:
+        with closing(_open(session, place)) as store:
+            report = check_store(store, _checkpoint(checkpoint, parse_params(store.genesis)))
+    _print_report(session, report)
+    return 1 if report.fault else 0
+
+
+@ledger.command()
+@click.argument("subject", required=False)
+@ledger_option
+@pass_session
+def show(session: Session, subject: str | None, place: str | None) -> None:
+    """Show the ledger as a whole, or SUBJECT: an account's address, a node, a deal, an entry.
+
+    An entry is named by its number, a deal by its 64 hexadecimal digits.
+    """
+    from dsn.apps.ledger.lines import plain
+
+    with closing(_open(session, place)) as store:
+        if subject is None:
+            found = _overview(store)
+        elif subject.isdecimal():
+            found = _entry(store, int(subject))
+        else:
+            found = plain(_cell(store, subject))
+    session.emit(found)
+    session.say(fields(list(_flat(found))))
+
+
+def count_entries(entries: int) -> str:
+    """``1 entry``, ``12 entries``."""
+    return count(entries, "entry", "entries")
+
+
+def _place(session: Session, place: str | None) -> str:
+    return place or str(session.home_path() / "ledger")
+
+
+def _open(session: Session, place: str | None) -> LedgerStore:
+    from dsn.store.ledger import open_ledger
+
+    return open_ledger(_place(session, place), signer=False)
+
+
+def _params(network: Path | None, params: Path | None) -> LedgerParams:
+    from dsn.apps.ledger.params import parse_params
+    from dsn.apps.networks import read_network
+
+    for option, given in (("--network", network), ("--params", params)):
+        if given is None:
+            raise UsageError(f"missing option '{option}'", hint="name the file")
+    assert network is not None
+    assert params is not None
+    text = params.read_text(encoding="utf-8", errors="replace")
+    return parse_params(text, read_network(network).network_id)
+
+
+def _checkpoint(file: Any, params: LedgerParams) -> Checkpoint | None:
+    """What the checkpoint in ``file`` says, once the operator's signature is known to hold."""
+    from dsn.ledger.checkpoint import MAX_NOTE_BYTES, parse_checkpoint, verify_root
+
+    if file is None:
+        return None
+    signed = parse_checkpoint(file.read(MAX_NOTE_BYTES + 1))
+    verify_root(signed, params.domain, params.operator)
+    return signed.checkpoint
+
+
+def _print_report(session: Session, report: Report) -> None:
+    found: dict[str, Any] = {
+        "entries": report.entries,
+        "size": report.head.size,
+        "root": report.head.root.hex(),
+        "ok": report.fault is None,
+    }
+    fault = report.fault
+    if fault is not None:
+        found["fault"] = {
+            "index": fault.index,
+            "code": fault.detail_code,
+            "message": fault.message,
+        }
+    session.emit(found)
+    if fault is None:
+        session.say(f"ok: {count_entries(report.entries)}, root {found['root']}")
+    else:
+        session.say(f"fault: {fault.message} ({fault.detail_code})")
+
+
+def _overview(store: LedgerStore) -> dict[str, Any]:
+    from dsn.apps.ledger.lines import plain
+    from dsn.apps.ledger.params import parse_params
+    from dsn.ledger.settlement import format_address
+
+    params = parse_params(store.genesis)
+    cell = _stored(store, "network", params.domain.network)
+    return {
+        "size": store.head().size,
+        "root": store.head().root.hex(),
+        "signed": store.fenced().size,
+        "operator": format_address(params.operator),
+        **plain(cell),
+    }
+
+
+def _entry(store: LedgerStore, number: int) -> dict[str, Any]:
+    from dsn.apps.ledger.lines import entry_fields
+    from dsn.ledger.entry import Entry
+
+    leaf = next(store.leaves(number, number + 1), None)
+    if leaf is None:
+        raise NotFound(
+            f"entry {number}: the log has {count_entries(store.head().size)}", code="unknown_entry"
+        )
+    return {
+        "index": number,
+        **entry_fields(Entry.decode(leaf.entry)),
+        "entry": leaf.entry.hex(),
+        "signature": leaf.signature.hex(),
+        "state_root": leaf.state_root.hex(),
+    }
+
+
+def _cell(store: LedgerStore, subject: str) -> Cell:
+    from dsn.ids import ID_BYTES, parse_node_id
+    from dsn.ledger.settlement import parse_address
+
+    if subject.startswith("0x"):
+        return _stored(store, "account", parse_address(subject))
+    if subject.startswith("n"):
+        return _stored(store, "node", parse_node_id(subject))
+    try:
+        raw = bytes.fromhex(subject)
+    except ValueError:
+        raw = b""
+    if len(raw) != ID_BYTES:
+        raise UsageError(
+            f"'{subject[:80]}' names nothing on a ledger",
+            code="bad_subject",
+            hint="an address (0x...), a node id (n...), 64 hexadecimal digits, or a number",
+        )
+    return _stored(store, "deal", raw)
+
+
+def _stored(store: LedgerStore, kind: str, name: bytes) -> Cell:
+    from dsn.apps.ledger.memory import load_cell
+    from dsn.ledger.cells import CellKind, cell_key
+
+    key = cell_key(CellKind[kind.upper()], name)
+    found = store.cells([key])
+    if not found:
+        raise NotFound(f"no entry has touched such a {kind}", code=f"unknown_{kind}")
+    return load_cell(found[key])
+
+
+def _flat(found: dict[str, Any], prefix: str = "") -> Any:
+    for name, value in found.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}".replace("_", " "), str(value)
