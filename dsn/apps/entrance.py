@@ -55,7 +55,7 @@ class Entrance:
 
     async def seek(self) -> int:
         """Look everywhere; how many contacts answered."""
-        return sum([len(report.answered) async for report in self.look()])
+        return len({each.node_id async for report in self.look() for each in report.answered})
 
     @asynccontextmanager
     async def opened(self, me: Contact, bound: str) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from dsn.cli.session import Session, pass_session
-from dsn.errors import NotFound, UsageError
+from dsn.errors import UsageError
 from dsn.ui.figures import count
 from dsn.ui.table import fields, print_table
 
 if TYPE_CHECKING:
+    from dsn.apps.ledger.batch import Refused
     from dsn.apps.ledger.check import Report
-    from dsn.ledger.cells import Cell
     from dsn.ledger.checkpoint import Checkpoint
+    from dsn.ledger.log import TreeHead
     from dsn.ledger.params import LedgerParams
     from dsn.ports import LedgerStore
 
@@ -91,18 +93,7 @@ def apply(session: Session, file: TextIO, place: str | None, record: TextIO | No
             if record:
                 record.write(format_outcome(outcome) + "\n")
         head = sequencer.head
-    rows = [(str(each.index), each.error.detail_code, each.error.message) for each in refused]
-    session.emit(
-        {
-            "accepted": accepted,
-            "refused": [dict(zip(("index", "code", "message"), row, strict=True)) for row in rows],
-            "size": head.size,
-            "root": head.root.hex(),
-        }
-    )
-    if rows and not session.json:
-        print_table(("BEFORE", "REFUSED", "WHY"), rows)
-    session.say(f"{accepted:,} accepted, {len(refused):,} refused; {count_entries(head.size)}")
+    _print_outcomes(session, accepted, refused, head)
     return 1 if refused else 0
 
 
@@ -179,15 +170,10 @@ def show(session: Session, subject: str | None, place: str | None) -> None:
 
     An entry is named by its number, a deal by its 64 hexadecimal digits.
     """
-    from dsn.apps.ledger.lines import plain
+    from dsn.apps.ledger.show import find, overview
 
     with closing(_open(session, place)) as store:
-        if subject is None:
-            found = _overview(store)
-        elif subject.isdecimal():
-            found = _entry(store, int(subject))
-        else:
-            found = plain(_cell(store, subject))
+        found = overview(store) if subject is None else find(store, subject)
     session.emit(found)
     session.say(fields(list(_flat(found))))
 
@@ -231,6 +217,26 @@ def _checkpoint(file: Any, params: LedgerParams) -> Checkpoint | None:
     return signed.checkpoint
 
 
+def _print_outcomes(
+    session: Session, accepted: int, refused: Sequence[Refused], head: TreeHead
+) -> None:
+    session.emit(
+        {
+            "accepted": accepted,
+            "refused": [
+                {"index": each.index, "code": each.error.detail_code, "message": each.error.message}
+                for each in refused
+            ],
+            "size": head.size,
+            "root": head.root.hex(),
+        }
+    )
+    if refused and not session.json:
+        rows = [(str(each.index), each.error.detail_code, each.error.message) for each in refused]
+        print_table(("BEFORE", "REFUSED", "WHY"), rows)
+    session.say(f"{accepted:,} accepted, {len(refused):,} refused; {count_entries(head.size)}")
+
+
 def _print_report(session: Session, report: Report) -> None:
     found: dict[str, Any] = {
         "entries": report.entries,
@@ -252,73 +258,8 @@ def _print_report(session: Session, report: Report) -> None:
         session.say(f"fault: {fault.message} ({fault.detail_code})")
 
 
-def _overview(store: LedgerStore) -> dict[str, Any]:
-    from dsn.apps.ledger.lines import plain
-    from dsn.apps.ledger.params import parse_params
-    from dsn.ledger.settlement import format_address
-
-    params = parse_params(store.genesis)
-    cell = _stored(store, "network", params.domain.network)
-    return {
-        "size": store.head().size,
-        "root": store.head().root.hex(),
-        "signed": store.fenced().size,
-        "operator": format_address(params.operator),
-        **plain(cell),
-    }
-
-
-def _entry(store: LedgerStore, number: int) -> dict[str, Any]:
-    from dsn.apps.ledger.lines import entry_fields
-    from dsn.ledger.entry import Entry
-
-    leaf = next(store.leaves(number, number + 1), None)
-    if leaf is None:
-        raise NotFound(
-            f"entry {number}: the log has {count_entries(store.head().size)}", code="unknown_entry"
-        )
-    return {
-        "index": number,
-        **entry_fields(Entry.decode(leaf.entry)),
-        "entry": leaf.entry.hex(),
-        "signature": leaf.signature.hex(),
-        "state_root": leaf.state_root.hex(),
-    }
-
-
-def _cell(store: LedgerStore, subject: str) -> Cell:
-    from dsn.ids import ID_BYTES, parse_node_id
-    from dsn.ledger.settlement import parse_address
-
-    if subject.startswith("0x"):
-        return _stored(store, "account", parse_address(subject))
-    if subject.startswith("n"):
-        return _stored(store, "node", parse_node_id(subject))
-    try:
-        raw = bytes.fromhex(subject)
-    except ValueError:
-        raw = b""
-    if len(raw) != ID_BYTES:
-        raise UsageError(
-            f"'{subject[:80]}' names nothing on a ledger",
-            code="bad_subject",
-            hint="an address (0x...), a node id (n...), 64 hexadecimal digits, or a number",
-        )
-    return _stored(store, "deal", raw)
-
-
-def _stored(store: LedgerStore, kind: str, name: bytes) -> Cell:
-    from dsn.apps.ledger.memory import load_cell
-    from dsn.ledger.cells import CellKind, cell_key
-
-    key = cell_key(CellKind[kind.upper()], name)
-    found = store.cells([key])
-    if not found:
-        raise NotFound(f"no entry has touched such a {kind}", code=f"unknown_{kind}")
-    return load_cell(found[key])
-
-
-def _flat(found: dict[str, Any], prefix: str = "") -> Any:
+def _flat(found: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """``name  value`` pairs; what is inside another value has both names."""
     for name, value in found.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")

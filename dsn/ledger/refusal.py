@@ -1,6 +1,6 @@
 """Why the ledger does not take an entry: every check has a code of its own.
 
-Spec: docs/spec/economy.md#refusals.
+Spec: docs/spec/economy.md#rules.
 """
 
 from __future__ import annotations

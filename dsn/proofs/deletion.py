@@ -5,7 +5,7 @@ opening. It proves that the shard is there, and the same way gives the root with
 entry's sibling takes their parent's place, and the sums above fall. So whoever keeps roots only,
 as the ledger does, derives the next root by itself and believes nobody.
 
-Spec: docs/spec/proofs.md#deletion-proof.
+Spec: docs/spec/economy.md#entries.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def verify_deletion_proof(proof: bytes, *, root: bytes, total: int) -> Deletion:
             ``index`` (outside the holdings, or not where the shard starts), ``sum``, ``deep``,
             ``trailing``, ``holdings``.
 
-    Spec: docs/spec/proofs.md#deletion-proof.
+    Spec: docs/spec/economy.md#entries.
     Cost: two hashes a level.
     """
     reader = Reader(proof, "deletion proof")

@@ -4,7 +4,7 @@ Nobody chooses the leaves: they follow from the epoch's beacon, the node and the
 was frozen before the beacon existed. A link commits to all answers; single ones are shown later,
 each with its way to the link's answer root.
 
-Spec: docs/spec/proofs.md#proof-of-spacetime.
+Spec: docs/spec/economy.md#entries.
 """
 
 from __future__ import annotations

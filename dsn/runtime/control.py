@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from dsn.errors import MalformedMessage, Unreachable
+from dsn.errors import DsnError, MalformedMessage, Unreachable
 from dsn.units import KIB, MIB
 
 ANSWER_S: Final = 5.0
@@ -42,7 +42,7 @@ async def control_socket(path: Path, answer: Answer) -> AsyncIterator[None]:
                 command = (await reader.readline()).decode("ascii", "replace").strip()
                 writer.write(json.dumps(await answer(command)).encode() + b"\n")
                 await writer.drain()
-        except (TimeoutError, OSError, ValueError):
+        except (TimeoutError, OSError, ValueError, DsnError):
             pass  # whoever asked is gone, or asked nothing
         finally:
             writer.close()

@@ -21,6 +21,7 @@ from dsn.core.keys import SigningKey
 from dsn.dht.contact import Contact
 from dsn.ids import NetworkId, format_base32
 
+pytestmark = pytest.mark.xdist_group("lan")  # two workers would hear each other
 NETWORK, OTHER = NetworkId(b"\x01" * 32), NetworkId(b"\x02" * 32)
 LOOPBACK = ["127.0.0.1"]
 MULTICAST = ("224.0.0.251", 5353)

@@ -202,9 +202,11 @@ class Histories(RuleBasedStateMachine):
     @rule(pick=picks, old=st.integers(0, 99), who=names)
     def install_old(self, pick: int, old: int, who: str) -> None:
         """Any revision that was ever signed, under any deal."""
-        deal, pledge = self.picked(pick), self.pledges[old % len(self.pledges)]
-        assert deal is not None
-        self.attempt(who, Claim(deal.deal if pick % 2 else pledge.pledge.deal, pledge, None))
+        pledge, other = self.pledges[old % len(self.pledges)], self.picked(pick)
+        assert other is not None
+        deal = self.world.deal(pledge.pledge.deal) if pick else other
+        submitter = BY_ADDRESS[deal.terms.provider] if pick % 2 else who
+        self.attempt(submitter, Claim(deal.deal, pledge, None))
 
     @rule(pick=picks, credits=st.integers(0, 1_200), by_delegate=st.booleans(), odd=picks)
     def claim(self, pick: int, credits: int, by_delegate: bool, odd: int) -> None:

@@ -13,7 +13,7 @@ from dsn.ledger.radix import StateLeaf, StateTree
 from dsn.ledger.settlement import Address
 from dsn.ledger.state import Changes, State
 from dsn.proofs.inventory import SumTree, inventory_leaf
-from tests.support.ledger_world import World, locked, money
+from tests.support.ledger_world import World, holdings, locked, money
 
 SLASHES = (disputes.SlashWrong, disputes.SlashMissed, disputes.SlashUnserved)
 RISING = (
@@ -26,8 +26,9 @@ RISING = (
 class Audit:
     """Watches a world entry by entry.
 
-    ``proven`` is the oracle: at every link, each open deal of the provider earns its leaves as
-    they are installed at that moment. ``locked_in`` is what clients signed away, by deal.
+    ``proven`` is the oracle: at every link, each deal that runs earns its leaves in the inventory
+    that the link is over, less what was taken out since. ``locked_in`` is what clients signed
+    away, by deal.
     """
 
     world: World
@@ -65,11 +66,11 @@ class Audit:
                 self.locked_in[top_up.deal] += top_up.disk
                 self.bandwidth_in[top_up.deal] += top_up.bandwidth
             case bodies.SubmitLink(link=link):
-                for deal_cell in self.world.deals():
-                    mine = deal_cell.terms.provider == entry.signer
-                    running = deal_cell.state is DealState.OPEN
-                    if mine and running and link.epoch <= deal_cell.end + deal_cell.grace:
-                        self.proven[deal_cell.deal] += deal_cell.leaves
+                for deal_id, _, numbers in self.world.known[link.root]:
+                    cell, asked = self.world.deal(deal_id), holdings(numbers).tree.total
+                    assert cell.terms.provider == entry.signer
+                    if cell.state is DealState.OPEN and link.epoch <= cell.end + cell.grace:
+                        self.proven[deal_id] += min(asked, cell.leaves)
             case disputes.SlashWrong() | disputes.SlashMissed() | disputes.SlashUnserved() as body:
                 assert body.deal not in self.slashed
                 self.slashed.add(body.deal)

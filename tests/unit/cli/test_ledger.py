@@ -287,10 +287,11 @@ def test_accounts_entries_and_the_whole_are_shown(filled: Dsn) -> None:
         ("4", "unknown_entry"),
         ("9" * 30, "unknown_entry"),
         (format_address(FOUNDER_ADDRESS := Address(b"\x05" * 20)), "unknown_account"),
-        (format_address(FOUNDER_ADDRESS)[:-1], "bad_address"),
+        (format_address(FOUNDER_ADDRESS)[:-1], "bad_settlement_address"),
         ("0" * 64, "unknown_deal"),
         (format_node_id(bytes(32)), "unknown_node"),  # type: ignore[arg-type]
-        ("nobody", "bad_base32"),
+        ("nobody", "bad_id"),
+        ("n0", "bad_base32"),
         ("x", "bad_subject"),
         ("ab", "bad_subject"),
     ],

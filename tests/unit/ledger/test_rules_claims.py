@@ -144,6 +144,18 @@ def test_proven_epochs_are_paid_missed_ones_are_not(world: World) -> None:
     assert world.deal(deal) == cell
 
 
+def test_what_burns_is_rounded_on_the_sum_too(world: World) -> None:
+    deal = world.open(terms(disk_price=50 * GIB, disk_escrow=9_000))
+    world.hold(deal, 1, 2)
+    for _ in range(7):
+        world.pass_epochs(1, "paul")
+        world.do("paul", Claim(deal, None, None))
+    cell = world.deal(deal)
+    paid = 50 * 5 * 6
+    assert (cell.disk_paid, cell.burned) == (paid, paid // 100)
+    assert cell.burned > 6 * (50 * 5 // 100)
+
+
 def test_the_running_epoch_is_settled_once_it_is_proven(world: World) -> None:
     deal = world.open(terms())
     world.hold(deal, 3)

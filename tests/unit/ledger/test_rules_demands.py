@@ -131,6 +131,16 @@ def test_an_entry_that_is_no_link_of_the_provider_proves_nothing(
     shut, _ = world.drawn("paul", 3, 5)
     assert shut.leaf != drawn.leaf
     assert world.code("alice", Demand(deal, 10, shut)) == "not_a_link"
+    world.bind("petra")
+    hers = world.open(terms(provider=address("petra")))
+    world.hold(hers, 4)
+    world.pass_epochs(1, "paul")
+    epoch = world.epoch
+    world.pass_epochs(1, "paul", "petra")
+    drawn, found = world.drawn("petra", epoch, 0)
+    assert found == hers
+    assert world.code("alice", Demand(hers, 10, drawn)) == ""
+    assert world.code("alice", Demand(deal, 10, drawn)) == "not_a_link"
 
 
 def test_a_link_of_the_running_epoch_is_not_closed_yet(world: World, deal: DealId) -> None:
@@ -334,6 +344,8 @@ def test_a_rest_of_the_collateral_goes_to_reporter_and_fire(world: World) -> Non
     deal = world.open(terms(collateral_ppm=9_000_000))
     world.hold(deal, 1, 2, 3)
     world.pass_epochs(1, "paul")
+    world.do("paul", world.loss(deal, 1))
+    assert world.deal(deal).refund > 0
     unserved(world, deal)
     before, had = world.deal(deal), balances(world)
     assert (before.collateral - repair_cost(REPAIR, 9)) // 10 > 0

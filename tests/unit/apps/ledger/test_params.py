@@ -1,0 +1,84 @@
+"""Parameters as TOML: what is written is read again, and what is wrong is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dsn.apps.ledger.params import format_params, parse_params
+from dsn.errors import ConfigError
+from dsn.ids import NetworkId, format_base32
+from dsn.ledger.params import LedgerParams
+from dsn.ledger.settlement import format_address
+from dsn.ledger.typed import Domain
+from tests.support.ledger_world import NETWORK, PARAMS, address
+
+LEAST = f'network = "{format_base32(NETWORK)}"\noperator = "{format_address(PARAMS.operator)}"\n'
+MANY = replace(
+    PARAMS,
+    domain=Domain(NETWORK, (1 << 256) - 1, address("sam")),
+    max_free_leaves=(1 << 64) - 1,
+    faucet=address("bob"),
+)
+
+
+@pytest.mark.parametrize("params", [PARAMS, MANY, replace(PARAMS, allocation=(), quorum=0)])
+def test_what_is_written_is_read_again(params: LedgerParams) -> None:
+    text = format_params(params)
+    assert parse_params(text) == parse_params(text, NETWORK) == params
+    assert format_params(parse_params(text)) == text
+
+
+def test_what_has_a_default_may_be_left_out() -> None:
+    params = parse_params(LEAST)
+    assert params == LedgerParams(Domain(NETWORK, 0, params.domain.vault), PARAMS.operator)
+    assert not any(params.domain.vault)
+    assert parse_params(LEAST.partition("\n")[2], NETWORK) == params
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ("quorum = 1", "quorum"),
+        ("burn_ppm = 1000001", "burn_ppm"),
+        ("entry_fee = -1", "entry_fee"),
+        ("entry_fee = 1.0", "entry_fee"),
+        ("entry_fee = true", "entry_fee"),
+        (f"entry_fee = {1 << 64}", "entry_fee"),
+        ("entry_free = 1", "entry_free"),
+        ('vault = "0x00"', "vault"),
+        ("vault = 0", "vault"),
+        (f"chain_id = {1 << 256}", "chain_id"),
+        ("witnesses = 1", "witnesses"),
+        ('witnesses = ["aa"]', "witnesses"),
+        ("witnesses = [7]", "witnesses"),
+        (f'witnesses = ["{format_base32(NETWORK)}", "{format_base32(NETWORK)}"]', "witnesses"),
+        ("allocation = 3", "allocation"),
+        ('[allocation]\n"0x00" = 1', "allocation"),
+        (f'[allocation]\n"{format_address(PARAMS.operator)}" = 0', "allocation"),
+        (f'[allocation]\n"{format_address(PARAMS.operator)}" = "1"', "allocation"),
+        ("operator = 1", "TOML"),
+        ("= 1", "TOML"),
+        ("x = " + "[" * 5_000, "TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(more: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named) as caught:
+        parse_params(LEAST + more)
+    assert caught.value.detail_code == "bad_ledger_params"
+
+
+@pytest.mark.parametrize(
+    ("text", "network", "named"),
+    [
+        (LEAST, NetworkId(bytes(32)), "another network"),
+        (LEAST.partition("\n")[2], None, "network is missing"),
+        (LEAST.partition("\n")[0], None, "operator is missing"),
+        (LEAST.replace('"', '"a', 1), None, "network"),
+        ("network = 1", None, "network"),
+    ],
+)
+def test_it_is_for_one_network(text: str, network: NetworkId | None, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        parse_params(text, network)
