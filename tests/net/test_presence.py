@@ -147,6 +147,8 @@ def test_a_record_is_renewed_when_it_says_what_is_not_so(own: Callable[[], OwnRe
     mine._store.free = (1 << 31) - 1  # type: ignore[attr-defined]
     assert said(mine) == first, "a node's writes cannot be followed"
     mine._store.free = (1 << 30) - 1  # type: ignore[attr-defined]
+    assert said(mine) == first, "a step over the border is not worth a new record"
+    mine._store.free = (3 << 30) // 4  # type: ignore[attr-defined]
     second = said(mine)
     assert (second.free_class, second.sequence > first.sequence) == (29, True)
     mine._store.free = 0  # type: ignore[attr-defined]

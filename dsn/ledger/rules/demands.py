@@ -60,7 +60,7 @@ def demand(turn: Turn, body: Demand) -> None:
             raise refuse("no_such_leaf", f"leaf {body.target} of {deal.leaves}")
         pending = Pending(turn.signer, deadline, body.target)
     else:
-        _check_held_once(deal)
+        _check_not_over(deal)
         drawn = _judge_drawn(turn, deal, body.target)
         _check_disputable(turn, deal, drawn.link.epoch)
         pending = Pending(turn.signer, deadline, drawn.leaf, drawn.link, body.target.place)
@@ -68,7 +68,7 @@ def demand(turn: Turn, body: Demand) -> None:
     turn.put(replace(deal, bond=body.bond, demand=pending))
 
 
-def _check_held_once(deal: DealCell) -> None:
+def _check_not_over(deal: DealCell) -> None:
     """Open or ended: a slashed deal has nothing left to lose, a closed one is over."""
     if deal.state not in (DealState.OPEN, DealState.ENDED):
         raise refuse("deal_not_open", f"the deal is {deal.state.name.lower()}")
@@ -183,7 +183,7 @@ def slash_wrong(turn: Turn, body: SlashWrong) -> None:
     """An opening that a link commits to fails."""
     deal = turn.deal(body.deal)
     _check_reporter(turn, deal)
-    _check_held_once(deal)
+    _check_not_over(deal)
     link, leaf = _judge_drawn(turn, deal, body.drawn)
     opening, path = body.answer.opening, body.answer.path
     verify_answer_path(link, body.drawn.place, opening, path)
@@ -211,7 +211,7 @@ def slash_unserved(turn: Turn, body: SlashUnserved) -> None:
     """A demand was not served in time."""
     deal = turn.deal(body.deal)
     _check_reporter(turn, deal)
-    _check_held_once(deal)
+    _check_not_over(deal)
     if deal.demand is None:
         raise refuse("no_demand", "no demand is pending on the deal")
     if turn.epoch <= deal.demand.deadline:
