@@ -113,6 +113,13 @@ class TooMany(LimitReached):
     code = "too_many"
 
 
+class EntryRefused(DsnError):
+    """A ledger entry that the rules do not allow as the ledger stands; nothing has changed."""
+
+    code = "entry_refused"
+    exit_code = 6
+
+
 class DataLost(DsnError):
     """Bytes that should be there are not, or are not what they were."""
 

@@ -19,7 +19,7 @@ import dsn
 from dsn import config
 from dsn.cli import failure
 from dsn.cli.main import EPILOG, SECTIONS, cli
-from dsn.errors import DsnError
+from dsn.errors import DsnError, EntryRefused
 from dsn.wire import status
 
 HERE = Path(__file__).parent
@@ -84,7 +84,7 @@ def summary(thing: object) -> str:
 
 
 def raised(named: dict[str, type[DsnError]]) -> Iterator[tuple[str, type[DsnError], str]]:
-    """Each ``SomeError(message, code="...")`` in the sources."""
+    """Each ``SomeError(message, code="...")`` and ``refuse(code, message)`` in the sources."""
     for path in sorted(SOURCES.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and (error := named.get(called(node.func))):
@@ -92,6 +92,9 @@ def raised(named: dict[str, type[DsnError]]) -> Iterator[tuple[str, type[DsnErro
                     if keyword.arg == "code":
                         for code in texts(keyword.value):
                             yield code, error, message(node.args[0]) if node.args else ""
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "refuse":
+                for code in texts(node.args[0]):
+                    yield code, EntryRefused, message(node.args[1])
 
 
 def called(function: ast.expr) -> str:

@@ -40,6 +40,7 @@ SECTIONS = {
     },
     "Operators": {
         "provider": ("dsn.cli.provider:provider", "Offer disk to the network."),
+        "ledger": ("dsn.cli.ledger:ledger", "Keep a ledger, export it, check it."),
         "config": ("dsn.cli.config:config", "Show every setting and where it came from."),
     },
 }

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from dsn.core import tags
-from dsn.core.hashing import HASH_BYTES, tagged
+from dsn.core.hashing import HASH_BYTES, sha256
 from dsn.errors import InvalidProof, NotFound
 
 EMPTY_STATE: Final = bytes(HASH_BYTES)
@@ -67,7 +67,7 @@ _Node = _Leaf | _Branch
 
 
 def _node(bit: int, left: bytes, right: bytes) -> bytes:
-    return tagged(tags.CELL_NODE, bytes([bit]), left, right)
+    return sha256(tags.CELL_NODE + bytes((bit,)) + left + right)
 
 
 def _side(key: bytes, bit: int) -> int:

@@ -5,13 +5,7 @@ Spec: docs/spec/economy.md#rules.
 
 from __future__ import annotations
 
-from dsn.errors import DsnError
-
-
-class EntryRefused(DsnError):
-    """An entry that the rules do not allow as the ledger stands; nothing has changed."""
-
-    code = "entry_refused"
+from dsn.errors import EntryRefused
 
 
 def refuse(code: str, message: str, hint: str = "") -> EntryRefused:

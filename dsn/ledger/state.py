@@ -9,7 +9,7 @@ Spec: docs/spec/economy.md#ledger-state-and-rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Protocol
 
@@ -62,10 +62,24 @@ class NoCells:
 
 
 class Changes(NamedTuple):
-    """What an entry did: the cells it touched as they are now, and the inventories behind them."""
+    """What an entry did: the cells it touched as they are now, and the inventories behind them.
+
+    ``digests`` are the cells' in the state tree, in the same order.
+    """
 
     cells: tuple[Cell, ...]
     inventories: Mapping[Address, SumTree]
+    digests: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell], inventories: Mapping[Address, SumTree]) -> Changes:
+        """Hash ``cells``.
+
+        Raises:
+            OverflowError: A field is beyond its size.
+        """
+        cells = tuple(cells)
+        return cls(cells, inventories, tuple(cell_digest(cell) for cell in cells))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +132,8 @@ class State:
         Cost: linear in the cells touched since ``source`` was made; see ``rebased``.
         """
         tree = self.tree
-        for cell in changes.cells:
-            tree = tree.put(cell.key, cell_digest(cell))
+        for cell, digest in zip(changes.cells, changes.digests, strict=True):
+            tree = tree.put(cell.key, digest)
         cells = {**self.cells, **{cell.key: cell for cell in changes.cells}}
         inventories = {**self.inventories, **changes.inventories}
         return replace(self, tree=tree, cells=cells, inventories=inventories)
@@ -136,4 +150,4 @@ def genesis(params: LedgerParams) -> State:
     first = NetworkCell(network, FIRST_EPOCH, Phase.SHUT, bytes(HASH_BYTES), head)
     accounts = [AccountCell(address, amount) for address, amount in params.allocation]
     empty = State(params, StateTree(), NoCells())
-    return empty.having(Changes((first, *accounts), {}))
+    return empty.having(Changes.of((first, *accounts), {}))

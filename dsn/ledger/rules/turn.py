@@ -115,13 +115,10 @@ class Turn:
         Raises:
             EntryRefused: ``amount_overflow``: a field would not fit its cell.
         """
-        cells = tuple(self._cells.values())
         try:
-            for cell in cells:
-                cell.encode()
+            return Changes.of(self._cells.values(), self._inventories)
         except OverflowError as error:
             raise refuse("amount_overflow", "an amount or count would not fit its cell") from error
-        return Changes(cells, self._inventories)
 
 
 def check_party(turn: Turn, deal: DealCell) -> None:

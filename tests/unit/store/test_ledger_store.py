@@ -232,6 +232,26 @@ def test_a_ledger_that_went_back_signs_nothing_beside_what_was_signed(
         assert store.fenced() == other.head
 
 
+# durability
+
+
+def test_a_commit_waits_for_the_disk(place: str) -> None:
+    from dsn.store.ledger_tables import connect
+
+    file = place if "://" in place else Path(place) / LEDGER_FILE
+    with connect(file) as connection:
+        if isinstance(file, Path):
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2, "FULL"
+        else:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+
+
+def test_a_ledger_is_its_owners_alone(tmp_path: Path) -> None:
+    create_ledger(str(tmp_path / "ledger"), GENESIS, FIRST_CELLS)
+    assert (tmp_path / "ledger").stat().st_mode & 0o077 == 0
+
+
 # who may
 
 
