@@ -58,9 +58,7 @@ async def control_socket(path: Path, answer: Answer) -> AsyncIterator[None]:
         path.unlink(missing_ok=True)
 
 
-async def ask_control(
-    path: Path, command: str, *, timeout_s: float = ANSWER_S
-) -> dict[str, Any]:
+async def ask_control(path: Path, command: str, *, timeout_s: float = ANSWER_S) -> dict[str, Any]:
     """What the process behind ``path`` answers to ``command``.
 
     Raises:

@@ -37,7 +37,7 @@ def create_ledger(place: str, genesis: str, cells: Iterable[StoredCell]) -> None
         ConfigError: ``ledger_exists``, ``missing_extra``.
         Unreachable: ``ledger_unreachable``.
     """
-    with _extra():
+    with _extra(place):
         from dsn.store.ledger_tables import connect, create
     if place.startswith(POSTGRESQL):
         create(connect(place), shown(place), genesis, cells)
@@ -63,7 +63,7 @@ def open_ledger(place: str, *, signer: bool) -> SqlLedger:
         DataLost: ``ledger_damaged``.
         Unreachable: ``ledger_unreachable``.
     """
-    with _extra():
+    with _extra(place):
         from dsn.store.ledger_sql import SqlLedger
         from dsn.store.ledger_tables import connect, hold
     if place.startswith(POSTGRESQL):
@@ -112,10 +112,14 @@ def _lock(directory: Path) -> FileLock:
 
 
 @contextmanager
-def _extra() -> Iterator[None]:
+def _extra(place: str) -> Iterator[None]:
     try:
+        if place.startswith(POSTGRESQL):
+            import psycopg  # noqa: F401
         yield
     except ImportError as error:
         raise ConfigError(
-            "a ledger needs SQLAlchemy", code="missing_extra", hint="pip install 'dsn[ledger]'"
+            f"a ledger needs the package {error.name}",
+            code="missing_extra",
+            hint="pip install 'dsn[ledger]'",
         ) from error

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -161,19 +164,21 @@ def test_many_cells_come_sorted_and_once(store: LedgerStore) -> None:
     assert store.cells(each.key for each in many) == {each.key: each for each in many}
 
 
-def test_a_batch_is_stored_whole_or_not_at_all(store: LedgerStore, place: str) -> None:
-    """The second leaf's number is taken: everything before it in the transaction goes too."""
+def test_a_batch_is_stored_whole_or_not_at_all(store: LedgerStore) -> None:
+    """Whichever part of it the database refuses, the first or the last."""
     log = fill(store, 3)
-    execute_raw = "INSERT INTO leaves (number, leaf) VALUES (4, 'x')"
-    execute(place, execute_raw)
-    before = list(store.all_cells())
-    with pytest.raises(DsnError):
-        store.append(log.batch(2, cell(b"newest", b"torn")))
-    execute(place, "DELETE FROM leaves WHERE number = 4")
-    assert (store.head(), list(store.all_cells())) == (log.head, before)
-    assert list(store.leaves(0, 9)) == [leaf(0), leaf(1), leaf(2)]
-    store.append(log.batch(2))
-    assert store.head().size == 5
+    before, good = list(store.all_cells()), log.batch(2, cell(b"newest", b"torn"))
+    nothing: Any = None
+    for torn in (
+        replace(good, cells=[StoredCell(sha256(b"newest"), 2, nothing)]),
+        replace(good, tiles={**good.tiles, Tile(3, 0, 1): nothing}),
+    ):
+        with pytest.raises(DsnError):
+            store.append(torn)
+        assert (store.head(), list(store.all_cells())) == (log.head, before)
+        assert list(store.leaves(0, 9)) == [leaf(0), leaf(1), leaf(2)]
+    store.append(good)
+    assert (store.head(), len(list(store.leaves(0, 9)))) == (good.head, 5)
 
 
 def test_a_batch_goes_on_from_the_head_and_nothing_else(store: LedgerStore) -> None:
@@ -230,6 +235,17 @@ def test_a_ledger_that_went_back_signs_nothing_beside_what_was_signed(
         )
         refused("ledger_moved", lambda: store.fence(log.head))
         assert store.fenced() == other.head
+
+
+@pytest.mark.parametrize("package", ["psycopg", "dsn.store.ledger_tables"])
+def test_what_is_not_installed_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for call in (
+        lambda: open_ledger("postgresql://nowhere", signer=True),
+        lambda: create_ledger("postgresql://nowhere", GENESIS, []),
+    ):
+        error = refused("missing_extra", call)
+        assert package in error.message and "dsn[ledger]" in error.hint
 
 
 # durability

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +22,7 @@ from dsn.ledger.entry import Entry
 from dsn.ledger.log import TreeHead
 from dsn.ledger.state import genesis
 from dsn.ledger.tiles import hashes_of_tiles
-from dsn.ports import LedgerStore
+from dsn.ports import LedgerStore, StoredCell
 from dsn.store.ledger import LEDGER_FILE, open_ledger
 from tests.support.ledger_stores import PLACES
 from tests.support.ledger_story import (
@@ -65,6 +66,11 @@ def damage(place: str, statement: str) -> None:
     engine.dispose()
 
 
+def reading(place: str) -> list[StoredCell]:
+    with closing(open_ledger(place, signer=False)) as store:
+        return list(store.all_cells())
+
+
 # taking entries
 
 
@@ -98,6 +104,16 @@ def test_a_story_becomes_the_log_that_its_parties_computed(any_place: str, count
             hashes_of_tiles(store.tile, len(told))(node) == digest
             for node, digest in world.nodes.items()
         )
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_one_sequencer_goes_on_call_by_call(place: str, count: int) -> None:
+    """What later entries rest on, inventories too, is in its memory and not in a restart."""
+    world, told = story(), submissions(story())
+    with open_sequencer(place) as sequencer:
+        for start in range(0, len(told), count):
+            accepted(sequencer.submit(told[start : start + count]))
+        assert (sequencer.head, sequencer.state.root) == (world.frontier.head, world.state.root)
 
 
 def test_outcomes_say_what_an_entry_touched(place: str) -> None:
@@ -276,8 +292,7 @@ def test_a_ledger_that_contradicts_itself_is_not_gone_on_with(
     with open_sequencer(place) as sequencer:
         told = transfers(300, seed=7)
         accepted(sequencer.submit(told[:200]))
-        with closing(open_ledger(place, signer=False)) as reader:
-            old = {cell.key: cell.raw for cell in reader.all_cells()}
+        old = {cell.key: cell.raw for cell in reading(place)}
         accepted(sequencer.submit(told[200:]))
     if "old.cells" in statement:
         for key, raw in old.items():
@@ -288,6 +303,22 @@ def test_a_ledger_that_contradicts_itself_is_not_gone_on_with(
         pass
     assert caught.value.detail_code == "ledger_damaged"
     open_ledger(place, signer=True).close()
+
+
+def test_a_last_leaf_that_agrees_with_rewound_cells_is_not_believed(place: str) -> None:
+    """Whoever rewinds the cells has to forge the last leaf's state root, and its hash shows it."""
+    told = transfers(9, seed=8)
+    with open_sequencer(place) as sequencer:
+        accepted(sequencer.submit(told[:8]))
+        old = [(cell.raw, cell.key) for cell in reading(place)]
+        root = sequencer.state.root
+        (last,) = accepted(sequencer.submit(told[8:]))
+    forged = replace(last.leaf, state_root=root).encode()
+    with closing(sqlite3.connect(Path(place) / LEDGER_FILE)) as database, database:
+        database.executemany("UPDATE cells SET raw = ? WHERE key = ?", old)
+        database.execute("UPDATE leaves SET leaf = ? WHERE number = 8", (forged,))
+    with pytest.raises(DataLost, match="last leaf"), open_sequencer(place):
+        pass
 
 
 def test_many_entries_in_a_random_order_come_out_as_the_rules_say(place: str) -> None:
