@@ -73,6 +73,7 @@ TABLE: Final = (
     Row(errors.NotFound, "not_found", _S.NOT_FOUND),
     Row(errors.NotFound, "unknown_shard", _S.NOT_FOUND),
     Row(errors.NotFound, "unknown_deal", _S.NOT_FOUND),
+    Row(errors.EntryRefused, "entry_refused", _S.FAILED_PRECONDITION),
     Row(errors.LimitReached, "limit", _S.RESOURCE_EXHAUSTED),
     Row(errors.NoSpace, "no_space", _S.RESOURCE_EXHAUSTED),
     Row(errors.TooMany, "too_many", _S.RESOURCE_EXHAUSTED),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from zeroconf import DNSOutgoing, DNSPointer, ServiceInfo
@@ -21,7 +24,6 @@ from dsn.core.keys import SigningKey
 from dsn.dht.contact import Contact
 from dsn.ids import NetworkId, format_base32
 
-pytestmark = pytest.mark.xdist_group("lan")  # two workers would hear each other
 NETWORK, OTHER = NetworkId(b"\x01" * 32), NetworkId(b"\x02" * 32)
 LOOPBACK = ["127.0.0.1"]
 MULTICAST = ("224.0.0.251", 5353)
@@ -30,7 +32,15 @@ GOOD = {"network": format_base32(NETWORK), "key": format_base32(bytes(32))}
 
 
 @pytest.fixture(autouse=True)
-async def clean() -> AsyncIterator[None]:
+def alone() -> Iterator[None]:
+    """One test at a time on this machine: whoever is on loopback hears all others there."""
+    with (Path(tempfile.gettempdir()) / "dsn-test-lan.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(autouse=True)
+async def clean(alone: None) -> AsyncIterator[None]:
     """Nothing here may hang, or leave a task or a thread behind."""
     threads = threading.active_count()
     async with asyncio.timeout(60):

@@ -35,7 +35,7 @@ def test_without_trouble_the_standard_table_is_printed(dht) -> None:
     assert len(rows) == 8
     assert rows[0].startswith("healthy") and "100.0 %" in rows[0]
     assert last.startswith("60 nodes, 5 lookups each; seed 1, ")
-    assert last.endswith(" MiB at most")
+    assert last.endswith("iB at most")
 
 
 def test_flags_make_one_scenario(dht) -> None:
