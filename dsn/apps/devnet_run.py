@@ -18,7 +18,7 @@ from dsn.store.files import write_atomic
 from dsn.store.home import Home
 
 NODE_ROLE = ("provider", "run")
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 """Long enough for hundreds of processes on two cores; one that fails is seen at once."""
 STOP_GRACE_S = 10.0
 POLL_S = 0.05
