@@ -90,6 +90,8 @@ class Dht:
         for contact in network.contacts:
             if contact.node_id != me:
                 book.heard(contact, "file", clock.now_s())
+        self.own: Callable[[], bytes] | None = None
+        """This node's own record, which it need not look for."""
         self.calls: Counter[str] = Counter()
         self._connections, self._clock, self._entropy = connections, clock, entropy
         self.proven: OrderedDict[NodeId, Contact] = OrderedDict()
@@ -207,6 +209,8 @@ class Dht:
 
     async def find_records(self, key: bytes, *, paths: int = PATHS) -> Search:
         """Find what is kept under ``key``; ends as soon as every path has a valid record."""
+        if key == self.table.me and self.own is not None:
+            return Search(Lookup(key, (), me=self.table.me), self.judge(key, [self.own()]))
 
         async def ask(peer: DhtPeer) -> Answer:
             values = await peer.find_value(key)

@@ -125,6 +125,7 @@ class Node:
             clock=clock,
             entropy=entropy,
         )
+        self.dht.own = self.presence.own.encoded
         service = NodeService(me, store, clock, limits)
         self._directory = DhtService(
             self.dht,
