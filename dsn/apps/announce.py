@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import (
+    AsyncIterator,
     Awaitable,
     Callable,
     Collection,
@@ -24,6 +25,7 @@ from typing import Final, TypeVar
 
 from dsn.apps.dht import Dht
 from dsn.dht.contact import Contact
+from dsn.dht.regions import Region
 from dsn.dht.shards import MAX_COMMITS, ShardBatch
 from dsn.ids import Commit, NodeId
 from dsn.rpc.dht import MOST_BATCHES, MOST_ENTRIES, DhtPeer
@@ -55,6 +57,7 @@ class Announced:
 
 
 _Item = TypeVar("_Item")
+_Key = TypeVar("_Key", bound=bytes)
 STALE: Final = "stale_record"
 """A newer one is kept there."""
 Entries = Sequence[tuple[bytes, bytes]]
@@ -71,11 +74,7 @@ async def announce(
         told: By key, nodes that have the record already.
     """
     result, told = Announced(), told or {}
-    left = sorted(records)
-    while left:
-        region = await dht.region(left[0])
-        inside = [key for key in left if key in region]
-        left = [key for key in left if key not in region]
+    async for region, inside in _by_region(dht, sorted(records)):
         result.regions += 1
         near = {contact.node_id for contact in region.nodes}
         result.keepers.update({key: len(near.intersection(told.get(key, ()))) for key in inside})
@@ -101,16 +100,23 @@ async def announce_shards(
         commits: Sorted, so that each region's are together.
         sign: Signs at most 1,000 of them.
     """
-    result, left = Announced(), list(commits)
-    while left:
-        region = await dht.region(left[0])
-        inside = [commit for commit in left if commit in region]
-        left = [commit for commit in left if commit not in region]
+    result = Announced()
+    async for region, inside in _by_region(dht, commits):
         result.regions += 1
         batches = [sign(part).encode() for part in _parts(inside, MAX_COMMITS)]
         loads = [Load((), tuple(part)) for part in _parts(batches, MOST_BATCHES)]
         await _store_all(dht, dict.fromkeys(region.nodes, loads), result)
     return result
+
+
+async def _by_region(
+    dht: Dht, keys: Sequence[_Key]
+) -> AsyncIterator[tuple[Region, Sequence[_Key]]]:
+    """The regions that sorted ``keys`` lie in, each with those in it."""
+    while keys:
+        region = await dht.region(keys[0])
+        yield region, [key for key in keys if key in region]
+        keys = [key for key in keys if key not in region]
 
 
 @dataclass(frozen=True, slots=True)

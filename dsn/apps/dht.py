@@ -71,7 +71,6 @@ class Dht:
         *,
         clock: Clock,
         entropy: Entropy,
-        address: str = "",
     ) -> None:
         """Take part as ``me``.
 
@@ -82,11 +81,12 @@ class Dht:
             book: Where contacts that answered are remembered.
             clock: Judges records and dates contacts.
             entropy: Draws walks and bucket targets.
-            address: Where this node serves; empty for a client.
         """
         limited = network.genesis.address_limits
         self.table = RoutingTable(me, subnet_most=SUBNET_MOST if limited else None)
-        self.book, self.network, self.address = book, network, address
+        self.book, self.network = book, network
+        self.address = ""
+        """Where this node serves, once it does; a client's stays empty."""
         for contact in network.contacts:
             if contact.node_id != me:
                 book.heard(contact, "file", clock.now_s())
@@ -197,15 +197,13 @@ class Dht:
 
     # searches
 
-    async def find_nodes(
-        self, target: bytes, via: Iterable[Contact] = (), *, paths: int = 1
-    ) -> Search:
+    async def find_nodes(self, target: bytes, via: Iterable[Contact] = ()) -> Search:
         """Find the nodes nearest to ``target``, beginning with ``via`` as well."""
 
         async def ask(peer: DhtPeer) -> Answer:
             return Answer(await peer.find_node(target), [])
 
-        return await self._search("FindNode", target, ask, via, paths, values=False)
+        return await self._search("FindNode", target, ask, via, paths=1, values=False)
 
     async def find_records(self, key: bytes, *, paths: int = PATHS) -> Search:
         """Find what is kept under ``key``; ends as soon as every path has a valid record."""
@@ -216,7 +214,7 @@ class Dht:
             values = await peer.find_value(key)
             return Answer(values.contacts, self.judge(key, values.records))
 
-        return await self._search("FindValue", key, ask, (), paths, values=True)
+        return await self._search("FindValue", key, ask, (), paths=paths, values=True)
 
     def judge(self, key: bytes, raws: Iterable[bytes]) -> list[Record]:
         """Those of ``raws`` (untrusted) that stand under ``key`` and may be believed."""
@@ -233,7 +231,7 @@ class Dht:
 
     async def locate(self, node: NodeId) -> Contact | None:
         """Where ``node`` says it is, by its own newest record."""
-        record = (await self.find_records(node, paths=1)).newest
+        record = (await self.find_records(node)).newest
         if not isinstance(record, NodeRecord) or not record.contacts:
             return None
         self.hear(record.contacts[0])
@@ -245,8 +243,8 @@ class Dht:
         target: bytes,
         ask: Callable[[DhtPeer], Awaitable[Answer]],
         via: Iterable[Contact],
-        paths: int,
         *,
+        paths: int,
         values: bool,
     ) -> Search:
         start = [*via, *self.table.closest(target)]

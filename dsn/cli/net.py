@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dsn.core.keys import SigningKey
 
 TRACE_S = 60.0
+MOST_TRACED = 256
+"""Keys in one command: what a node looks up in that time, even if many are not there."""
 
 contact_option = click.option(
     "--contact",
@@ -165,6 +167,10 @@ def trace(session: Session, targets: Sequence[str], paths: int) -> int:
     """
     from dsn.apps.networks import parse_key
 
+    if len(targets) > MOST_TRACED:
+        raise UsageError(
+            f"{len(targets)} keys, at most {MOST_TRACED} in one command", hint="ask for fewer"
+        )
     keys = [parse_key(text) for text in targets]
     words = " ".join(map(format_base32, keys))
     answer = _ask(session, f"trace {paths} {words}", "traces")

@@ -51,9 +51,10 @@ def init(
 
     The home's keys must be there ('dsn init' makes them); they are the node's identity.
     """
-    from dsn.apps.networks import is_wildcard
+    from dsn.apps.networks import format_contact, is_wildcard
     from dsn.apps.provider import configure, identity
     from dsn.core.keys import node_id_of
+    from dsn.dht.contact import Contact
     from dsn.ids import format_base32, format_node_id
 
     home = Home.open(session.home_path())
@@ -72,7 +73,7 @@ def init(
         "node_id": format_node_id(node_id_of(key.public)),
         "public_key": format_base32(key.public),
         "listen": settings.listen,
-        "contact": None if is_wildcard(reach) else f"{format_base32(key.public)}@{reach}",
+        "contact": None if is_wildcard(reach) else format_contact(Contact(key.public, reach)),
         "capacity": offered,
     }
     session.emit(offer)

@@ -113,10 +113,6 @@ class Keeper:
         """Memory that they take, rounded up."""
         return self._shelf.size_bytes
 
-    def items(self) -> list[tuple[bytes, bytes]]:
-        """Every record with its key; batches are their holders' to bring again."""
-        return [(key, kept.raw) for key, kept in self._records.items()]
-
     def find(self, key: bytes, now_s: float) -> list[bytes]:
         """What to give to whoever asks for ``key``: at most 20 encoded records.
 

@@ -127,8 +127,8 @@ class RoutingTable:
         del spares[0]
         return None
 
-    def failed(self, node: NodeId, *, gone: bool = False) -> None:
-        """Note that ``node`` did not answer where this table has it; ``gone`` lets it go at once.
+    def failed(self, node: NodeId) -> None:
+        """Note that ``node`` did not answer where this table has it.
 
         Silence at another address says nothing: whoever names nodes at wrong addresses would
         have them dropped. That is for the caller to see to.
@@ -146,7 +146,7 @@ class RoutingTable:
         if at is None:
             return
         failures = self._failures[node] = self._failures.get(node, 0) + 1
-        if not (gone or spares or failures >= FAILURES):
+        if not (spares or failures >= FAILURES):
             return
         del bucket[at], self._failures[node]
         if spares:

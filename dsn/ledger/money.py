@@ -13,7 +13,6 @@ from typing import Final
 GIB_LEAVES: Final = 1 << 20
 """Leaves in a GiB: prices are a GiB's."""
 PPM: Final = 1_000_000
-U128_MAX: Final = (1 << 128) - 1
 
 
 def disk_due(price: int, leaf_epochs: int) -> int:

@@ -11,7 +11,7 @@ Spec: docs/spec/economy.md#entries.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from dsn.core.codec import Reader, Writer
 from dsn.core.hashing import HASH_BYTES
@@ -25,8 +25,6 @@ from dsn.proofs.inventory import (
     holdings_leaf,
     sum_node,
 )
-
-MAX_DELETION_BYTES: Final = HASH_BYTES + 16 + MAX_LEVELS * (HASH_BYTES + 8)
 
 
 class Deletion(NamedTuple):

@@ -99,14 +99,14 @@ class Model:
             return None
         return places[0].contact if full else None
 
-    def failed(self, node_id: NodeId, *, gone: bool = False) -> None:
+    def failed(self, node_id: NodeId) -> None:
         entry = self.entries.get(node_id)
         if entry is None:
             return
         bucket = self.bucket(node_id)
         spares = self.listed(bucket, waits=True)
         entry.failures += 1
-        if entry.waits or gone or spares or entry.failures >= FAILURES:
+        if entry.waits or spares or entry.failures >= FAILURES:
             del self.entries[node_id]
         if spares and not entry.waits:
             rest = self.listed(bucket, waits=False)
@@ -136,10 +136,10 @@ class TableMachine(RuleBasedStateMachine):
             else:
                 side.failed(oldest.node_id)
 
-    @rule(which=st.sampled_from(NODES), gone=st.booleans())
-    def failed(self, which: Contact, gone: bool) -> None:
-        self.table.failed(which.node_id, gone=gone)
-        self.model.failed(which.node_id, gone=gone)
+    @rule(which=st.sampled_from(NODES))
+    def failed(self, which: Contact) -> None:
+        self.table.failed(which.node_id)
+        self.model.failed(which.node_id)
 
     @rule(which=st.integers(0, 99), answers=st.booleans())
     def one_that_has_a_place_is_called(self, which: int, answers: bool) -> None:
@@ -170,9 +170,9 @@ class TableMachine(RuleBasedStateMachine):
         """Seen by letting all places fail, in copies."""
         table, model = deepcopy(self.table), deepcopy(self.model)
         for _ in range(SPARES + 1):
-            for contact in list(table):
-                table.failed(contact.node_id, gone=True)
-                model.failed(contact.node_id, gone=True)
+            for contact in [each for each in list(table) for _ in range(FAILURES)]:
+                table.failed(contact.node_id)
+                model.failed(contact.node_id)
             assert set(table) == {e.contact for e in model.entries.values() if not e.waits}
         assert len(table) == 0
 

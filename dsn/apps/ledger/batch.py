@@ -8,14 +8,14 @@ from typing import NamedTuple
 from dsn.apps.ledger.memory import store_cell
 from dsn.apps.ledger.tail import LogTail, hashes_after
 from dsn.errors import DsnError
+from dsn.ids import NetworkId
 from dsn.ledger.bodies import OpenEpoch
 from dsn.ledger.cells import Cell
 from dsn.ledger.entry import Entry, SignedEntry
 from dsn.ledger.log import Frontier, LogLeaf
 from dsn.ledger.refusal import refuse
-from dsn.ledger.rules.moves import apply
-from dsn.ledger.rules.signatures import check_signatures
-from dsn.ledger.state import FIRST_EPOCH, Changes, State
+from dsn.ledger.rules.moves import step
+from dsn.ledger.state import FIRST_EPOCH, State
 from dsn.ledger.tiles import ReadTile
 from dsn.ports import LedgerBatch
 
@@ -70,10 +70,9 @@ class Batch:
         index = self._tail.frontier.size + len(self.leaves)
         try:
             signed = SignedEntry(Entry.decode(submission.entry), submission.signature)
-            state, changes = self._apply(signed)
+            self.state, changes = step(self.state, signed, self._judge)
         except DsnError as error:
             return Refused(index, submission, error)
-        self.state = state
         leaf = LogLeaf(submission.entry, submission.signature, self.state.root)
         self.leaves.append(leaf)
         return Accepted(index, signed, changes.cells, leaf)
@@ -84,15 +83,7 @@ class Batch:
         cells = [store_cell(cell) for cell in self.state.cells.values()]
         return tail, LedgerBatch(self._tail.head, tail.head, self.leaves, cells, tiles)
 
-    def _apply(self, signed: SignedEntry) -> tuple[State, Changes]:
-        """What ``validate`` and ``apply`` do, in their order, but running the rules once."""
-        check_signatures(self.state, signed)
-        state, changes = apply(self.state, signed.entry)
-        if isinstance(signed.entry.body, OpenEpoch):
-            self._judge(signed.entry.body)
-        return state, changes
-
-    def _judge(self, body: OpenEpoch) -> None:
+    def _judge(self, _: NetworkId, body: OpenEpoch) -> None:
         """Check that the log was what the operator says that it was when the epoch's input closed.
 
         Raises:

@@ -22,7 +22,7 @@ from dsn.apps.sim.world import Caller, Server, World
 from dsn.core.keys import PUBLIC_KEY_BYTES
 from dsn.dht.contact import Contact
 from dsn.dht.distance import nearest, random_key
-from dsn.dht.routing import BUCKET_SIZE, RoutingTable
+from dsn.dht.routing import BUCKET_SIZE, FAILURES, RoutingTable
 from dsn.ids import ID_BYTES, NodeId
 from dsn.machines.lookup import HARD_S, Lookup
 from dsn.machines.upkeep import Entropy, Find, Steps, Visit, join, meet, refresh
@@ -199,7 +199,8 @@ class _Network:
         for node in self._nodes.values():
             for other, half in self._half.items():
                 if half != self._half[node.me]:
-                    node.table.failed(other, gone=True)
+                    for _ in range(FAILURES):
+                        node.table.failed(other)
         self._world.clock.run(self._world.clock.now_s + QUIET_S)
 
     def _total(self) -> int:

@@ -1,4 +1,4 @@
-"""The two functions that the state moves by: ``validate`` refuses, ``apply`` then cannot fail.
+"""What the state moves by: ``validate`` refuses, ``apply`` then cannot fail; ``step`` does both.
 
 Spec: docs/spec/economy.md#ledger-state-and-rules.
 """
@@ -28,10 +28,7 @@ def validate(state: State, signed: SignedEntry, judge: JudgeBeacon) -> None:
     Raises:
         DsnError: With a code of its own for every check there is; see the spec's table.
     """
-    check_signatures(state, signed)
-    check_rules(state, signed.entry)
-    if isinstance(signed.entry.body, bodies.OpenEpoch):
-        judge(state.params.domain.network, signed.entry.body)
+    step(state, signed, judge)
 
 
 def check_rules(state: State, entry: Entry) -> None:
@@ -42,6 +39,15 @@ def check_rules(state: State, entry: Entry) -> None:
 def apply(state: State, entry: Entry) -> tuple[State, Changes]:
     """The state after ``entry``, which was validated against this very state, and what changed."""
     changes = _run(state, entry)
+    return state.having(changes), changes
+
+
+def step(state: State, signed: SignedEntry, judge: JudgeBeacon) -> tuple[State, Changes]:
+    """``validate`` and ``apply`` in one, for whoever does both: the rules run once."""
+    check_signatures(state, signed)
+    changes = _run(state, signed.entry)
+    if isinstance(signed.entry.body, bodies.OpenEpoch):
+        judge(state.params.domain.network, signed.entry.body)
     return state.having(changes), changes
 
 

@@ -115,6 +115,7 @@ class Turn:
         Raises:
             EntryRefused: ``amount_overflow``: a field would not fit its cell.
         """
+        assert sum(cell is not self.network for cell in self._cells.values()) <= MAX_CELLS + 1
         try:
             return Changes.of(self._cells.values(), self._inventories)
         except OverflowError as error:

@@ -84,7 +84,6 @@ def test_what_is_kept_is_found_under_its_key_alone(keeper: Keeper, make: Any) ->
     keep(keeper, make(3))
     assert found(keeper, make(3).key) == [make(3)]
     assert found(keeper, make(4).key) == []
-    assert keeper.items() == [(bytes(make(3).key), make(3).encode())]
     assert (len(keeper), dict(keeper.refused)) == (1, {})
 
 
@@ -296,7 +295,6 @@ def test_a_batch_is_kept_once_and_found_by_each_commit(keeper: Keeper) -> None:
     assert keeper.size_bytes == BATCH_BYTES + 1_000 * COMMIT_BYTES
     assert [holders(keeper, number) for number in (0, 500, 999)] == [[node(1)]] * 3
     assert holders(keeper, 1_000) == []
-    assert keeper.items() == []
 
 
 def test_holders_of_a_shard_stand_side_by_side(keeper: Keeper) -> None:

@@ -9,6 +9,7 @@ import pytest
 from dsn.dht.contact import Contact
 from dsn.dht.distance import bucket_of
 from dsn.dht.routing import BUCKET_SIZE, FAILURES, SPARES, SUBNET_MOST, RoutingTable
+from dsn.ids import NodeId
 from tests.support.dht_net import ids, node
 
 ME = node(0)
@@ -52,11 +53,17 @@ def test_an_empty_table(table: RoutingTable) -> None:
     assert table.wants(OTHERS[0])
 
 
+def lose(table: RoutingTable, node: NodeId) -> None:
+    """Have ``node`` fail as often as it takes to go."""
+    for _ in range(FAILURES):
+        table.failed(node)
+
+
 def test_it_never_holds_itself(table: RoutingTable) -> None:
     for me in (ME, moved(ME)):
         assert not table.wants(me)
         assert table.seen(me) is None
-    table.failed(ME.node_id, gone=True)
+    lose(table, ME.node_id)
     assert table.get(ME.node_id) is None
     assert len(table) == 0
 
@@ -109,7 +116,7 @@ class TestAFullBucket:
         for newcomer in OTHERS[20:40]:
             full.seen(newcomer)
         for leaver in OTHERS[:20]:
-            full.failed(leaver.node_id, gone=True)
+            lose(full, leaver.node_id)
         assert set(full) == set(OTHERS[40 - SPARES : 40])
 
     def test_the_oldest_is_pinged_once_for_each_place_among_the_spares(
@@ -151,11 +158,6 @@ class TestFailures:
             full.failed(OTHERS[0].node_id)
             assert full.get(OTHERS[0].node_id) == OTHERS[0]
             full.seen(OTHERS[0])
-
-    def test_who_is_gone_goes_at_once(self, table: RoutingTable) -> None:
-        table.seen(OTHERS[0])
-        table.failed(OTHERS[0].node_id, gone=True)
-        assert (len(table), table.buckets(), table.oldest(FAR)) == (0, {}, None)
 
     def test_who_comes_back_starts_anew(self, table: RoutingTable) -> None:
         for _ in range(3):
@@ -232,13 +234,13 @@ class TestSubnets:
         for each in RACK:
             full.seen(each)
         for each in OTHERS[:BUCKET_SIZE]:
-            full.failed(each.node_id, gone=True)
+            lose(full, each.node_id)
         assert set(full) == set(RACK[:SUBNET_MOST])
 
     def test_a_place_is_free_again_when_one_of_them_is_gone(self, table: RoutingTable) -> None:
         for each in RACK[:3]:
             table.seen(each)
-        table.failed(RACK[0].node_id, gone=True)
+        lose(table, RACK[0].node_id)
         assert table.wants(RACK[2])
         table.seen(RACK[2])
         assert list(table) == RACK[1:3]
@@ -318,6 +320,6 @@ def test_whatever_comes_it_remembers_only_whom_it_lists(table: RoutingTable) -> 
         table.seen(contact)
         table.wants(moved(contact))
         for _ in range(rng.randrange(3)):
-            table.failed(node(rng.randrange(3_000)).node_id, gone=rng.random() < 0.1)
+            table.failed(node(rng.randrange(3_000)).node_id)
     listed = len(table) + SPARES * len(table.buckets())
     assert len(pickle.dumps(table)) < 1_000 + 250 * listed, "seed 7"

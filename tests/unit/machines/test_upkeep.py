@@ -164,8 +164,8 @@ class TestEachBucket:
         table = table_of([*self.NEAR[:1], *self.FAR[:1]])
 
         def reply(step: Step) -> Sequence[Contact]:
-            for each in list(table):
-                table.failed(each.node_id, gone=True)
+            for each in [*table, *table]:
+                table.failed(each.node_id)
             return ()
 
         assert self.visits(table, reply) == []
