@@ -22,11 +22,14 @@ from pydantic_settings import (
 )
 
 from dsn.errors import ConfigError, UsageError
+from dsn.units import MIB
 
 FILE_NAME = "dsn.toml"
 ENV_PREFIX = "DSN_"
 SEPARATOR = "__"
 _SIZE: Final = TypeAdapter(Annotated[ByteSize, Field(gt=0)])
+
+Credits = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
 class Section(BaseModel):
@@ -47,6 +50,10 @@ class ClientSettings(Section):
     scheme: str = Field(
         "auto", description="Shards required/total of a put; auto: by the nodes there are."
     )
+    days: int = Field(90, ge=1, description="How long what is put is paid for.")
+    budget: Credits = Field(
+        0, description="The most credits that one command may lock or spend; 0: no bound."
+    )
 
 
 class ProviderSettings(Section):
@@ -56,6 +63,15 @@ class ProviderSettings(Section):
     listen: str = Field("0.0.0.0:7077", description="Address and port the node listens on.")
     address: str = Field(
         "", description="HOST:PORT at which others reach the node; empty: where it listens."
+    )
+    disk_price: Credits = Field(4_000_000, description="Credits a GiB stored for 30 days.")
+    ingress_price: Credits = Field(500_000, description="Credits a GiB sent to the node.")
+    egress_price: Credits = Field(7_000_000, description="Credits a GiB read from the node.")
+    repair_price: Credits = Field(
+        10_000_000, description="Credits a GiB that it loses: what its clients get for repair."
+    )
+    free_quota: ByteSize = Field(
+        ByteSize(64 * MIB), description="What anybody may read a day without paying."
     )
 
 
@@ -72,6 +88,24 @@ class DhtSettings(Section):
     bittorrent: bool = Field(
         False, description="Meet others through the public BitTorrent DHT (dsn[bittorrent])."
     )
+
+
+class LedgerSettings(Section):
+    """Where this home serves the ledger, if it is the operator's."""
+
+    listen: str = Field("0.0.0.0:7078", description="Address and port the ledger listens on.")
+    http: str = Field(
+        "", description="Address and port of the checkpoint and tiles over HTTP; empty: none."
+    )
+    place: str = Field(
+        "", description="Directory or postgresql://... of the ledger; empty: ledger in the home."
+    )
+
+
+class WitnessSettings(Section):
+    """Where this home serves as a witness."""
+
+    listen: str = Field("0.0.0.0:7079", description="Address and port the witness listens on.")
 
 
 class LogSettings(Section):
@@ -93,6 +127,8 @@ class Settings(BaseSettings):
     client: ClientSettings = ClientSettings()
     provider: ProviderSettings = ProviderSettings()
     dht: DhtSettings = DhtSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    witness: WitnessSettings = WitnessSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

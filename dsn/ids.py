@@ -17,10 +17,12 @@ Commit = NewType("Commit", bytes)
 NetworkId = NewType("NetworkId", bytes)
 """32 bytes: hash of a network file's genesis section."""
 DealId = NewType("DealId", bytes)
-"""32 bytes; all zero until deals exist."""
+"""32 bytes: the digest that both parties of a deal sign; all zero where nobody pays."""
 
 ID_BYTES = 32
 NO_DEAL = DealId(bytes(ID_BYTES))
+NO_NETWORK = NetworkId(bytes(ID_BYTES))
+"""Of what is part of a network's own id, and so cannot name it."""
 
 
 def _checked(raw: bytes, what: str) -> bytes:

@@ -146,7 +146,7 @@ def check(
     nothing of its network: give --network and --params with --from. Beacon evidence is not judged.
     """
     from dsn.apps.ledger.check import check_lines, check_store
-    from dsn.apps.ledger.params import parse_params
+    from dsn.ledger.params_text import parse_params
 
     if file is not None:
         if place is not None:
@@ -194,8 +194,8 @@ def _open(session: Session, place: str | None) -> LedgerStore:
 
 
 def _params(network: Path | None, params: Path | None) -> LedgerParams:
-    from dsn.apps.ledger.params import parse_params
     from dsn.apps.networks import read_network
+    from dsn.ledger.params_text import parse_params
 
     for option, given in (("--network", network), ("--params", params)):
         if given is None:

@@ -52,6 +52,7 @@ KEPT: Final = _tag("kept")
 CATALOGUE: Final = _tag("names")
 DIRECTORY: Final = _tag("dir")
 # deals
+TERMS: Final = _tag("terms")
 RECEIPT: Final = _tag("receipt")
 REVISION: Final = _tag("revision")
 # proofs
@@ -66,6 +67,9 @@ ANSWER: Final = _tag("answer")
 POR_ANSWER: Final = _tag("poranswr")
 BEACON: Final = _tag("beacon")
 SALT: Final = _tag("salt")
+VDF_IN: Final = _tag("vdfin")
+VDF_OUT: Final = _tag("vdfout")
+PROMISE: Final = _tag("promise")
 # ledger state
 CELL_KEY: Final = _tag("cell")
 CELL: Final = _tag("state")

@@ -12,6 +12,8 @@ from typing import Final
 
 GIB_LEAVES: Final = 1 << 20
 """Leaves in a GiB: prices are a GiB's."""
+MONTH_S: Final = 30 * 86_400
+"""What people price disk by; the ledger counts epochs."""
 PPM: Final = 1_000_000
 
 
@@ -38,3 +40,8 @@ def collateral_needed(price: int, leaves: int, ppm: int) -> int:
 def burned_of(due: int, burn_ppm: int) -> int:
     """How much of ``due``, a cumulative amount of disk pay, is burned, all told."""
     return due * burn_ppm // PPM
+
+
+def epoch_price(month_price: int, epoch_s: int) -> int:
+    """What a GiB-epoch costs at ``month_price`` credits a GiB for 30 days; 1 at least, or free."""
+    return 0 if month_price == 0 else max(1, month_price * epoch_s // MONTH_S)

@@ -8,27 +8,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from dsn.core.codec import U64_MAX
+from dsn.core.codec import U64_MAX, Writer
+from dsn.core.keys import KEY_BYTES, PUBLIC_KEY_BYTES
 from dsn.errors import ConfigError
 from dsn.ledger.cells import KEPT_BITS
 from dsn.ledger.money import PPM
-from dsn.ledger.settlement import NO_ADDRESS, Address
+from dsn.ledger.settlement import ADDRESS_BYTES, NO_ADDRESS, Address
 from dsn.ledger.typed import Domain
 
 MAX_CLAIM_EPOCHS: Final = 700
 """A provider that claims later than this may find that the ledger forgot proven epochs."""
 MAX_TERM: Final = 1 << 32
+MAX_VDF_BITS: Final = 4_096
+_CHAIN_BYTES: Final = 32
+_COUNTS: Final = (
+    "quorum", "epoch_s", "open_s", "salt_ms", "vdf_iterations", "vdf_bits", "entry_fee",
+    "burn_ppm", "min_disk_price", "min_repair_price", "min_collateral_ppm", "max_free_leaves",
+    "min_dispute", "min_bond", "max_term", "demand_epochs", "claim_epochs",
+)  # fmt: skip
+"""The fields that are whole numbers, in the order of their encoding."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerParams:
-    """The ledger's constants; amounts in base units, spans in epochs.
+    """The ledger's constants; amounts in base units, spans in epochs unless a name says more.
 
     Attributes:
         domain: The network, and the chain it settles on.
         operator: Who opens and shuts epochs and enters deposits.
-        witnesses: Ed25519 keys of those who may give salts.
-        quorum: How many of them must, in every shut.
+        log_key: Ed25519: the operator signs checkpoints with it, and serves under it.
+        witnesses: Ed25519 keys of those who cosign checkpoints and may give salts.
+        quorum: How many of them must, under every checkpoint and in every shut.
+        epoch_s: How long an epoch lasts, if all goes well.
+        open_s: How long an epoch is open at least, by the clocks of witnesses.
+        salt_ms: How old a witness lets its own salt become before it cosigns the shut.
+        vdf_iterations: Squarings between a closed log and the next epoch's beacon.
+        vdf_bits: The size of the group that is squared in; a multiple of 8.
         entry_fee: Burned from the signer of an entry.
         burn_ppm: How much of disk pay is burned, in millionths.
         min_disk_price: The least a deal may pay a GiB-epoch.
@@ -47,8 +62,14 @@ class LedgerParams:
 
     domain: Domain
     operator: Address
+    log_key: bytes = bytes(KEY_BYTES)
     witnesses: frozenset[bytes] = frozenset()
     quorum: int = 0
+    epoch_s: int = 3_600
+    open_s: int = 600
+    salt_ms: int = 6_000
+    vdf_iterations: int = 5_000_000
+    vdf_bits: int = 1_024
     entry_fee: int = 0
     burn_ppm: int = 10_000
     min_disk_price: int = 0
@@ -63,6 +84,21 @@ class LedgerParams:
     faucet: Address = NO_ADDRESS
     allocation: tuple[tuple[Address, int], ...] = ()
 
+    def encode(self) -> bytes:
+        """The fixed encoding, which a network's id covers; the network itself is not in it."""
+        chain_id = self.domain.chain_id.to_bytes(_CHAIN_BYTES, "big")
+        writer = Writer().raw(chain_id, _CHAIN_BYTES).raw(self.domain.vault, ADDRESS_BYTES)
+        writer.raw(self.operator, ADDRESS_BYTES).raw(self.log_key, PUBLIC_KEY_BYTES)
+        writer.raw(self.faucet, ADDRESS_BYTES).u32(len(self.witnesses))
+        for key in sorted(self.witnesses):
+            writer.raw(key, PUBLIC_KEY_BYTES)
+        for name in _COUNTS:
+            writer.u64(getattr(self, name))
+        writer.u32(len(self.allocation))
+        for account, amount in self.allocation:
+            writer.raw(account, ADDRESS_BYTES).u64(amount)
+        return writer.done()
+
 
 def check_params(params: LedgerParams) -> None:
     """Check what a network file says of its ledger (untrusted).
@@ -73,6 +109,10 @@ def check_params(params: LedgerParams) -> None:
     accounts = [account for account, _ in params.allocation]
     rules = {
         "quorum": 0 <= params.quorum <= len(params.witnesses),
+        "epoch_s": 1 <= params.epoch_s <= U64_MAX,
+        "open_s": 0 <= params.open_s <= params.epoch_s,
+        "vdf_iterations": params.vdf_iterations >= 1,
+        "vdf_bits": 256 <= params.vdf_bits <= MAX_VDF_BITS and params.vdf_bits % 8 == 0,
         "burn_ppm": 0 <= params.burn_ppm <= PPM,
         "entry_fee": 0 <= params.entry_fee <= U64_MAX,
         "min_bond": params.entry_fee <= params.min_bond <= U64_MAX,

@@ -1,6 +1,7 @@
 """Where a ledger is kept: a directory with one SQLite file, or a PostgreSQL database.
 
-SQLAlchemy is an extra and slow to import, so it is asked for when a ledger is opened.
+SQLAlchemy is slow to import and PostgreSQL's driver an extra, so both are asked for when a ledger
+is opened.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def _extra(place: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ConfigError(
-            f"a ledger needs the package {error.name}",
+            f"this ledger needs the package {error.name}",
             code="missing_extra",
-            hint="pip install 'dsn[ledger]'",
+            hint="pip install 'dsn[postgresql]'",
         ) from error

@@ -13,34 +13,94 @@ class GetTermsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Terms(_message.Message):
-    __slots__ = ("version", "node_id", "free_bytes", "max_shard_bytes", "max_pending_bytes", "max_challenge_leaves", "keep_pending_s")
+    __slots__ = ("version", "node_id", "free_bytes", "max_pending_bytes", "terms", "expires_s", "signature")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
-    MAX_SHARD_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PENDING_BYTES_FIELD_NUMBER: _ClassVar[int]
-    MAX_CHALLENGE_LEAVES_FIELD_NUMBER: _ClassVar[int]
-    KEEP_PENDING_S_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_S_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     version: str
     node_id: bytes
     free_bytes: int
-    max_shard_bytes: int
     max_pending_bytes: int
-    max_challenge_leaves: int
-    keep_pending_s: int
-    def __init__(self, version: _Optional[str] = ..., node_id: _Optional[bytes] = ..., free_bytes: _Optional[int] = ..., max_shard_bytes: _Optional[int] = ..., max_pending_bytes: _Optional[int] = ..., max_challenge_leaves: _Optional[int] = ..., keep_pending_s: _Optional[int] = ...) -> None: ...
+    terms: bytes
+    expires_s: int
+    signature: bytes
+    def __init__(self, version: _Optional[str] = ..., node_id: _Optional[bytes] = ..., free_bytes: _Optional[int] = ..., max_pending_bytes: _Optional[int] = ..., terms: _Optional[bytes] = ..., expires_s: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class OpenDealRequest(_message.Message):
+    __slots__ = ("deal", "client_signature", "terms_expires_s")
+    DEAL_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    TERMS_EXPIRES_S_FIELD_NUMBER: _ClassVar[int]
+    deal: bytes
+    client_signature: bytes
+    terms_expires_s: int
+    def __init__(self, deal: _Optional[bytes] = ..., client_signature: _Optional[bytes] = ..., terms_expires_s: _Optional[int] = ...) -> None: ...
+
+class OpenDealReply(_message.Message):
+    __slots__ = ("provider_signature",)
+    PROVIDER_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    provider_signature: bytes
+    def __init__(self, provider_signature: _Optional[bytes] = ...) -> None: ...
+
+class ExtendDealRequest(_message.Message):
+    __slots__ = ("extension", "client_signature")
+    EXTENSION_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    extension: bytes
+    client_signature: bytes
+    def __init__(self, extension: _Optional[bytes] = ..., client_signature: _Optional[bytes] = ...) -> None: ...
+
+class ExtendDealReply(_message.Message):
+    __slots__ = ("provider_signature",)
+    PROVIDER_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    provider_signature: bytes
+    def __init__(self, provider_signature: _Optional[bytes] = ...) -> None: ...
+
+class Voucher(_message.Message):
+    __slots__ = ("credits", "signature", "by_delegate")
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    BY_DELEGATE_FIELD_NUMBER: _ClassVar[int]
+    credits: int
+    signature: bytes
+    by_delegate: bool
+    def __init__(self, credits: _Optional[int] = ..., signature: _Optional[bytes] = ..., by_delegate: _Optional[bool] = ...) -> None: ...
+
+class PayRequest(_message.Message):
+    __slots__ = ("deal", "voucher")
+    DEAL_FIELD_NUMBER: _ClassVar[int]
+    VOUCHER_FIELD_NUMBER: _ClassVar[int]
+    deal: bytes
+    voucher: Voucher
+    def __init__(self, deal: _Optional[bytes] = ..., voucher: _Optional[_Union[Voucher, _Mapping]] = ...) -> None: ...
+
+class PayReply(_message.Message):
+    __slots__ = ("ingress_bytes", "egress_bytes", "voucher")
+    INGRESS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EGRESS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    VOUCHER_FIELD_NUMBER: _ClassVar[int]
+    ingress_bytes: int
+    egress_bytes: int
+    voucher: Voucher
+    def __init__(self, ingress_bytes: _Optional[int] = ..., egress_bytes: _Optional[int] = ..., voucher: _Optional[_Union[Voucher, _Mapping]] = ...) -> None: ...
 
 class PutHeader(_message.Message):
-    __slots__ = ("deal", "length", "small", "records")
+    __slots__ = ("deal", "length", "small", "records", "voucher")
     DEAL_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
     SMALL_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
+    VOUCHER_FIELD_NUMBER: _ClassVar[int]
     deal: bytes
     length: int
     small: _containers.RepeatedCompositeFieldContainer[SmallShard]
     records: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, deal: _Optional[bytes] = ..., length: _Optional[int] = ..., small: _Optional[_Iterable[_Union[SmallShard, _Mapping]]] = ..., records: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    voucher: Voucher
+    def __init__(self, deal: _Optional[bytes] = ..., length: _Optional[int] = ..., small: _Optional[_Iterable[_Union[SmallShard, _Mapping]]] = ..., records: _Optional[_Iterable[bytes]] = ..., voucher: _Optional[_Union[Voucher, _Mapping]] = ...) -> None: ...
 
 class SmallShard(_message.Message):
     __slots__ = ("data", "commit")
@@ -77,14 +137,16 @@ class PutReceipt(_message.Message):
     def __init__(self, commit: _Optional[bytes] = ..., leaf_count: _Optional[int] = ..., length: _Optional[int] = ..., keep_until_s: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class ReviseRequest(_message.Message):
-    __slots__ = ("revision", "add", "drop")
+    __slots__ = ("revision", "add", "drop", "voucher")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     ADD_FIELD_NUMBER: _ClassVar[int]
     DROP_FIELD_NUMBER: _ClassVar[int]
+    VOUCHER_FIELD_NUMBER: _ClassVar[int]
     revision: _types_pb2.Revision
     add: _containers.RepeatedScalarFieldContainer[bytes]
     drop: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, revision: _Optional[_Union[_types_pb2.Revision, _Mapping]] = ..., add: _Optional[_Iterable[bytes]] = ..., drop: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    voucher: Voucher
+    def __init__(self, revision: _Optional[_Union[_types_pb2.Revision, _Mapping]] = ..., add: _Optional[_Iterable[bytes]] = ..., drop: _Optional[_Iterable[bytes]] = ..., voucher: _Optional[_Union[Voucher, _Mapping]] = ...) -> None: ...
 
 class ReviseReply(_message.Message):
     __slots__ = ("revision",)
@@ -113,16 +175,20 @@ class GetRevisionReply(_message.Message):
     def __init__(self, revision: _Optional[_Union[_types_pb2.Revision, _Mapping]] = ..., holdings: _Optional[bytes] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class GetShardRequest(_message.Message):
-    __slots__ = ("commit", "start", "end", "first_frame")
+    __slots__ = ("commit", "start", "end", "first_frame", "deal", "voucher")
     COMMIT_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     FIRST_FRAME_FIELD_NUMBER: _ClassVar[int]
+    DEAL_FIELD_NUMBER: _ClassVar[int]
+    VOUCHER_FIELD_NUMBER: _ClassVar[int]
     commit: bytes
     start: int
     end: int
     first_frame: int
-    def __init__(self, commit: _Optional[bytes] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., first_frame: _Optional[int] = ...) -> None: ...
+    deal: bytes
+    voucher: Voucher
+    def __init__(self, commit: _Optional[bytes] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., first_frame: _Optional[int] = ..., deal: _Optional[bytes] = ..., voucher: _Optional[_Union[Voucher, _Mapping]] = ...) -> None: ...
 
 class ChallengeRequest(_message.Message):
     __slots__ = ("nonce", "commits", "root", "leaves", "deadline_ms")

@@ -13,7 +13,6 @@ from typing import Final
 from dsn.apps.ledger.batch import Accepted, Batch, Refused, Submission
 from dsn.apps.ledger.lines import format_outcome, parse_submission
 from dsn.apps.ledger.memory import Memory, store_cell
-from dsn.apps.ledger.params import parse_params
 from dsn.apps.ledger.tail import NO_LOG
 from dsn.core.hashing import HASH_BYTES
 from dsn.errors import DataLost, DsnError, NotFound
@@ -21,6 +20,7 @@ from dsn.ledger.cells import Cell
 from dsn.ledger.checkpoint import Checkpoint, log_origin
 from dsn.ledger.log import TreeHead
 from dsn.ledger.params import LedgerParams
+from dsn.ledger.params_text import parse_params
 from dsn.ledger.state import State, genesis
 from dsn.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
 from dsn.ports import LedgerStore

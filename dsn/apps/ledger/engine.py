@@ -13,12 +13,12 @@ from typing import Final
 
 from dsn.apps.ledger.batch import Batch, Outcome, Submission
 from dsn.apps.ledger.memory import Memory, load_cell, store_cell
-from dsn.apps.ledger.params import format_params, parse_params
 from dsn.apps.ledger.tail import LogTail
 from dsn.errors import DataLost, MalformedMessage, NotFound
 from dsn.ledger.checkpoint import Checkpoint, log_origin
 from dsn.ledger.log import Subtree, TreeHead, leaf_hash
 from dsn.ledger.params import LedgerParams
+from dsn.ledger.params_text import format_params, parse_params
 from dsn.ledger.state import State, genesis
 from dsn.ledger.tiles import hashes_of_tiles
 from dsn.ports import LedgerStore, StoredCell

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from dsn.apps.ledger.lines import entry_fields, plain
 from dsn.apps.ledger.memory import load_cell
-from dsn.apps.ledger.params import parse_params
 from dsn.errors import NotFound, UsageError
 from dsn.ids import ID_BYTES, parse_node_id
 from dsn.ledger.cells import Cell, CellKind, cell_key
 from dsn.ledger.entry import Entry
+from dsn.ledger.params_text import parse_params
 from dsn.ledger.settlement import format_address, parse_address
 from dsn.ports import LedgerStore
 

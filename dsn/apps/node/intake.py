@@ -14,7 +14,7 @@ from typing import NamedTuple
 from dsn.apps.node.accounts import Account, Accounts
 from dsn.apps.node.pointers import STALE, Pointers
 from dsn.apps.node.revising import known_deal
-from dsn.apps.node.terms import Self, pending_limit
+from dsn.apps.node.terms import Self, check_length, pending_limit
 from dsn.errors import DsnError, MalformedMessage
 from dsn.ids import Commit, DealId
 from dsn.ledger.receipt import Receipt, sign_receipt
@@ -120,7 +120,7 @@ class _Session:
         if header.small:
             await self._take_small(header, group)
             return
-        self._me.terms.check_length(header.length)
+        check_length(self._me.terms, header.length)
         if header.length <= SMALL_SHARD_BYTES:
             raise MalformedMessage(
                 f"a shard of {header.length} bytes travels inside the header", code="bad_length"
@@ -132,7 +132,7 @@ class _Session:
         check_count("small shards", header.small, MOST_SMALL)
         check_count("records", header.records, MOST_SMALL)
         for shard in header.small:
-            self._me.terms.check_length(len(shard.data))
+            check_length(self._me.terms, len(shard.data))
         shards = [(shard.data, commit_from_wire(shard.commit)) for shard in header.small]
         await self._small.acquire()
         keep_until_s = self._keep_until_s()

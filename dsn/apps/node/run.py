@@ -16,7 +16,7 @@ from dsn.apps.entrance import Entrance
 from dsn.apps.node.dht import DhtService
 from dsn.apps.node.presence import OwnRecord, Presence
 from dsn.apps.node.service import SERVICE, NodeService
-from dsn.apps.node.terms import Self, Terms
+from dsn.apps.node.terms import Self
 from dsn.apps.provider import NodeConfig, identity
 from dsn.apps.trace import peers_of, traces
 from dsn.core.keys import SigningKey
@@ -25,6 +25,7 @@ from dsn.dht.keeping import Keeper
 from dsn.dht.network import Network
 from dsn.errors import DsnError
 from dsn.ids import format_base32, format_node_id
+from dsn.ledger.terms import Terms
 from dsn.ports import Clock, Entropy, ShardStore
 from dsn.rpc.channel import Connections
 from dsn.rpc.dht import SERVICE as DHT_SERVICE

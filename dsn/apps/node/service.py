@@ -10,8 +10,9 @@ from dsn.apps.node.intake import Intake
 from dsn.apps.node.outlet import Outlet
 from dsn.apps.node.pointers import Pointers
 from dsn.apps.node.revising import Revising
-from dsn.apps.node.terms import Self, pending_limit
+from dsn.apps.node.terms import TERMS_S, Self, pending_limit
 from dsn.ids import NO_DEAL
+from dsn.ledger.terms import sign_terms
 from dsn.ports import Clock, ShardStore
 from dsn.rpc.limits import Budget, Limits
 from dsn.rpc.server import Method, Streaming, Unary
@@ -26,7 +27,7 @@ class NodeService:
 
     def __init__(self, me: Self, store: ShardStore, clock: Clock, limits: Limits) -> None:
         """Serve ``store`` as ``me``."""
-        self._me, self._store = me, store
+        self._me, self._store, self._clock = me, store, clock
         self._accounts = Accounts(store)
         self._pointers = Pointers(me, store, clock)
         self._intake = Intake(me, store, self._accounts, self._pointers, clock, limits)
@@ -55,15 +56,16 @@ class NodeService:
 
     async def _get_terms(self, caller: Caller, request: node_pb2.GetTermsRequest) -> node_pb2.Terms:
         account = await self._accounts.open(caller.node_id, NO_DEAL)
-        terms = self._me.terms
+        me, expires_s = self._me, int(self._clock.now_s()) + TERMS_S
+        signed = sign_terms(me.terms, expires_s, me.key.sign, network=me.network, node=me.node_id)
         return node_pb2.Terms(
             version=_version(),
-            node_id=self._me.node_id,
+            node_id=me.node_id,
             free_bytes=self._store.space().free,
-            max_shard_bytes=terms.max_shard_bytes,
             max_pending_bytes=pending_limit(account.base.leaves),
-            max_challenge_leaves=terms.max_challenge_leaves,
-            keep_pending_s=terms.keep_pending_s,
+            terms=me.terms.encode(),
+            expires_s=expires_s,
+            signature=signed.signature,
         )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import click
 import pytest
 
-from dsn.apps.ledger.params import format_params
 from dsn.cli.lazy import LazyGroup
 from dsn.cli.session import Session
 from dsn.core.keys import SigningKey
@@ -28,6 +27,7 @@ from dsn.ledger.checkpoint import (
 from dsn.ledger.entry import Body, Entry, sign_entry
 from dsn.ledger.log import EMPTY_ROOT, TreeHead
 from dsn.ledger.params import LedgerParams
+from dsn.ledger.params_text import format_params
 from dsn.ledger.settlement import Address, SettlementKey, format_address
 from dsn.ledger.typed import Domain
 

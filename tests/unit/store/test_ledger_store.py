@@ -245,7 +245,7 @@ def test_what_is_not_installed_is_named(package: str, monkeypatch: pytest.Monkey
         lambda: create_ledger("postgresql://nowhere", GENESIS, []),
     ):
         error = refused("missing_extra", call)
-        assert package in error.message and "dsn[ledger]" in error.hint
+        assert package in error.message and "dsn[postgresql]" in error.hint
 
 
 # durability

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from dsn.apps.ledger.params import format_params, parse_params
 from dsn.errors import ConfigError
 from dsn.ids import NetworkId, format_base32
 from dsn.ledger.params import LedgerParams
+from dsn.ledger.params_text import format_params, parse_params
 from dsn.ledger.settlement import format_address
 from dsn.ledger.typed import Domain
 from tests.support.ledger_world import NETWORK, PARAMS, address

@@ -1,4 +1,4 @@
-"""A ledger's parameters as TOML: what people write, and what a ledger keeps of its beginning."""
+"""A ledger's parameters as TOML: in a network file, and what a ledger keeps of its beginning."""
 
 from __future__ import annotations
 
@@ -32,10 +32,16 @@ def parse_params(text: str, network: NetworkId | None = None) -> LedgerParams:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise _bad(f"not TOML: {error}") from error
-    if network is not None and table.setdefault("network", format_base32(network)) != format_base32(
-        network
-    ):
-        raise _bad("network: of another network")
+    return read_params(table, network)
+
+
+def read_params(table: dict[str, Any], network: NetworkId | None = None) -> LedgerParams:
+    """As ``parse_params``, of a table (untrusted) that was read already."""
+    if network is not None:
+        named = format_base32(network)
+        if table.get("network", named) != named:
+            raise _bad("network: of another network")
+        table = {**table, "network": named}
     if unknown := table.keys() - _READ.keys():
         raise _bad(f"unknown key {min(unknown)}")
     values = {name: _value(name, table[name]) for name in _READ if name in table}
@@ -51,20 +57,24 @@ def parse_params(text: str, network: NetworkId | None = None) -> LedgerParams:
 
 def format_params(params: LedgerParams) -> str:
     """All parameters; ``parse_params`` reads them."""
-    domain = params.domain
-    lines = [
-        f'network = "{format_base32(domain.network)}"',
-        f"chain_id = {domain.chain_id}",
-        f'vault = "{format_address(domain.vault)}"',
+    network = f'network = "{format_base32(params.domain.network)}"'
+    return "\n".join([network, *param_lines(params)]) + "\n"
+
+
+def param_lines(params: LedgerParams, table: str = "") -> list[str]:
+    """All parameters but the network, as lines of the TOML table ``table``."""
+    return [
+        f"chain_id = {params.domain.chain_id}",
+        f'vault = "{format_address(params.domain.vault)}"',
         f'operator = "{format_address(params.operator)}"',
+        f'log_key = "{format_base32(params.log_key)}"',
         f"witnesses = [{', '.join(_quoted(params.witnesses))}]",
         f'faucet = "{format_address(params.faucet)}"',
         *(f"{name} = {getattr(params, name)}" for name in _COUNTS),
         "",
-        "[allocation]",
+        f"[{table}.allocation]" if table else "[allocation]",
         *(f'"{format_address(account)}" = {amount}' for account, amount in params.allocation),
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _quoted(keys: frozenset[bytes]) -> list[str]:
@@ -104,12 +114,19 @@ def _network(value: object) -> NetworkId:
     return network_id(parse_base32(_text(value)))
 
 
+def _key(value: object) -> bytes:
+    key = parse_base32(_text(value))
+    if len(key) != PUBLIC_KEY_BYTES:
+        raise ValueError(f"{len(key)} bytes, {PUBLIC_KEY_BYTES} needed")
+    return key
+
+
 def _witnesses(value: object) -> frozenset[bytes]:
     if not isinstance(value, list):
         raise TypeError("a list of keys is needed")
-    keys = frozenset(parse_base32(_text(each)) for each in value)
-    if len(keys) < len(value) or any(len(key) != PUBLIC_KEY_BYTES for key in keys):
-        raise ValueError(f"different keys of {PUBLIC_KEY_BYTES} bytes are needed")
+    keys = frozenset(map(_key, value))
+    if len(keys) < len(value):
+        raise ValueError("a key is named twice")
     return keys
 
 
@@ -128,6 +145,7 @@ _SPECIAL: Final[dict[str, Callable[[object], Any]]] = {
     "chain_id": _chain_id,
     "vault": _address,
     "operator": _address,
+    "log_key": _key,
     "witnesses": _witnesses,
     "faucet": _address,
     "allocation": _allocation,
