@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from dsn.config import FILE_NAME
 from dsn.core.capability import is_capability, parse_capability
-from dsn.core.keys import SigningKey
-from dsn.dht.contact import Contact, check_contact, host_of
-from dsn.dht.network import Genesis, Network, PlacementGroup, parse_network, sign_network
+from dsn.core.keys import KEY_BYTES, IdentityKeys, SigningKey
+from dsn.dht.contact import Contact, check_contact, host_of, is_address
+from dsn.dht.network import (
+    Genesis,
+    Network,
+    PlacementGroup,
+    format_network,
+    parse_network,
+    sign_network,
+)
 from dsn.errors import ConfigError, MalformedMessage, NotFound, UsageError
-from dsn.ids import ID_BYTES, format_base32, parse_base32, parse_node_id
+from dsn.ids import ID_BYTES, NO_NETWORK, format_base32, parse_base32, parse_node_id
+from dsn.ledger.params import OPEN_S, LedgerParams
+from dsn.ledger.params_text import change_params
+from dsn.ledger.settlement import NO_ADDRESS, SettlementKey
+from dsn.ledger.typed import Domain
+from dsn.ports import Entropy
+from dsn.rpc.server import split_address
+from dsn.store.files import write_atomic
+from dsn.store.home import Home
+
+ENTRY_FEE: Final = 1_000
+"""Credits: nothing to whoever stores, and a bound on spam."""
 
 
 def found(
@@ -23,8 +44,9 @@ def found(
     shard_records: bool,
     contacts: Sequence[Contact],
     dns: Sequence[str],
+    paid: PaidNetwork | None = None,
 ) -> Network:
-    """A new network, signed by its operator.
+    """A new network, signed by its operator; ``paid`` says who keeps its ledger, if it has one.
 
     Raises:
         ConfigError: ``bad_network_file`` names what is wrong.
@@ -36,8 +58,114 @@ def found(
         group,
         address_limits=address_limits,
         shard_records=shard_records,
+        ledger=paid.params if paid else None,
     )
-    return sign_network(genesis, contacts, operator.sign, tuple(dns))
+    places = (paid.ledger, paid.witnesses) if paid else (None, ())
+    return sign_network(
+        genesis, contacts, operator.sign, tuple(dns), ledger=places[0], witnesses=places[1]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PaidNetwork:
+    """A ledger as a network file names it: its parameters, and where it and its witnesses are."""
+
+    params: LedgerParams
+    ledger: Contact
+    witnesses: tuple[Contact, ...]
+
+
+def place_of_ledger(log_key: bytes, address: str) -> Contact:
+    """Where a ledger is served, as a person typed it.
+
+    Raises:
+        UsageError: ``bad_address``.
+    """
+    if not is_address(address) or is_wildcard(address):
+        raise UsageError(
+            f"'{address[:120]}' is nowhere to reach a ledger",
+            code="bad_address",
+            hint="write it as HOST:PORT",
+        )
+    return check_contact(log_key, address)
+
+
+def plan_ledger(
+    operator: SettlementKey,
+    ledger: Contact,
+    witnesses: Sequence[Contact],
+    *,
+    quorum: int | None,
+    epoch_s: int,
+    supply: int,
+    faucet: bool,
+    changes: str,
+) -> PaidNetwork:
+    """A ledger that ``operator`` keeps.
+
+    Args:
+        operator: Who opens epochs, and owns all credits at genesis.
+        ledger: Where it serves, under the identity key that signs its log.
+        witnesses: Who follows it.
+        quorum: How many of them a reader demands; by default more than half.
+        epoch_s: How long an epoch lasts.
+        supply: Credits at genesis.
+        faucet: Whether the operator pays each new key once.
+        changes: TOML with any other parameter.
+
+    Raises:
+        ConfigError: ``bad_ledger_params``.
+    """
+    needed = len(witnesses) // 2 + 1 if quorum is None else quorum
+    fixed = LedgerParams(
+        Domain(NO_NETWORK, 0, NO_ADDRESS),
+        operator.address,
+        log_key=ledger.public_key,
+        witnesses=frozenset(each.public_key for each in witnesses),
+        quorum=min(needed, len(witnesses)) if quorum is None else needed,
+        entry_fee=ENTRY_FEE,
+        min_bond=ENTRY_FEE,
+        epoch_s=epoch_s,
+        open_s=min(OPEN_S, epoch_s // 2),
+        faucet=operator.address if faucet else NO_ADDRESS,
+        allocation=((operator.address, supply),) if supply else (),
+    )
+    return PaidNetwork(change_params(fixed, changes), ledger, tuple(witnesses))
+
+
+@dataclass(frozen=True, slots=True)
+class NewWitness:
+    """A witness whose home is made once the network is founded."""
+
+    path: Path
+    root: bytes
+    contact: Contact
+
+    def make_home(self, network: Network) -> None:
+        """Make its home, with the settings and the network file it needs."""
+        home = Home.create(self.path, self.root)
+        _, port = split_address(self.contact.address)
+        settings = f'[witness]\nlisten = "0.0.0.0:{port}"\n'
+        write_atomic(self.path / FILE_NAME, settings.encode())
+        home.save_network(format_network(network))
+
+
+def new_witnesses(
+    paths: Sequence[Path], host: str, first_port: int, entropy: Entropy
+) -> list[NewWitness]:
+    """Keys for witnesses on this machine; each listens on a port of its own.
+
+    Raises:
+        UsageError: ``home_exists``.
+    """
+    made = []
+    for port, path in enumerate(paths, first_port):
+        if path.exists():
+            raise UsageError(f"{path} exists", code="home_exists", hint="move it out of the way")
+        root = entropy(KEY_BYTES)
+        public = SigningKey(IdentityKeys.derive(root).identity_seed).public
+        made.append(NewWitness(path, root, Contact(public, f"{host}:{port}")))
+    return made
 
 
 def change(
@@ -47,6 +175,8 @@ def change(
     contacts: Sequence[Contact],
     dns: Sequence[str],
     drop: Sequence[str],
+    ledger: str | None = None,
+    witnesses: Sequence[Contact] = (),
 ) -> Network:
     """The same network with other places to start from.
 
@@ -56,9 +186,11 @@ def change(
         contacts: Added; one with a key that is listed takes that one's place.
         dns: Names added.
         drop: Addresses and DNS names left out.
+        ledger: Where its ledger is served now.
+        witnesses: Those whose address changed.
 
     Raises:
-        ConfigError: ``not_operator``.
+        ConfigError: ``not_operator``, ``no_ledger_here``.
         NotFound: ``drop`` names what is not there.
     """
     if operator.public != network.genesis.operator_public:
@@ -72,11 +204,19 @@ def change(
         raise NotFound(f"the network file does not name {absent[0]}", hint="it lists them")
     listed = {each.public_key: each for each in (*network.contacts, *contacts)}
     names = dict.fromkeys((*network.dns, *dns))
+    places = {each.public_key: each for each in (*network.witnesses, *witnesses)}
+    served, params = network.ledger, network.genesis.ledger
+    if params is None and (ledger is not None or witnesses):
+        raise ConfigError(f"{network.genesis.name} has no ledger", code="no_ledger_here")
+    if ledger is not None and params is not None:
+        served = place_of_ledger(params.log_key, ledger)
     return sign_network(
         network.genesis,
         [each for each in listed.values() if each.address not in drop],
         operator.sign,
         tuple(each for each in names if each not in drop),
+        ledger=served,
+        witnesses=tuple(places.values()),
     )
 
 

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dsn.cli.secrets import passphrase
+from dsn.cli.net_file import create, update
 from dsn.cli.session import Session, pass_session
-from dsn.dht.network import PLACEMENT_GROUPS, Network, PlacementGroup
 from dsn.errors import UsageError
 from dsn.ids import format_base32
 from dsn.ui.figures import count
 from dsn.ui.table import print_table
 
 if TYPE_CHECKING:
-    from dsn.core.keys import SigningKey
+    pass
 
 TRACE_S = 60.0
 MOST_TRACED = 256
 """Keys in one command: what a node looks up in that time, even if many are not there."""
-
-contact_option = click.option(
-    "--contact",
-    "contacts",
-    metavar="KEY@HOST:PORT",
-    multiple=True,
-    help="A node to start from, as 'dsn provider init' prints it; may be repeated.",
-)
-dns_option = click.option(
-    "--dns",
-    metavar="NAME",
-    multiple=True,
-    help="A DNS name whose TXT records hold node records ('dsn net txt'); may be repeated.",
-)
 
 
 @click.group()
@@ -43,98 +27,8 @@ def net() -> None:
     """A network as a whole: make its file, see who is in it, follow a search."""
 
 
-@net.command()
-@click.argument("name")
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Where the network file goes.",
-)
-@contact_option
-@dns_option
-@click.option(
-    "--group",
-    type=click.Choice(PLACEMENT_GROUPS),
-    default="subnet",
-    show_default=True,
-    help="What holds at most one shard of a segment.",
-)
-@click.option("--loopback", is_flag=True, help="For one machine: no limits on addresses.")
-@click.option("--shard-records", is_flag=True, help="Nodes announce each shard (for repair).")
-@click.option("--force", is_flag=True, help="Replace FILE.")
-@pass_session
-def create(
-    session: Session,
-    name: str,
-    output: Path,
-    contacts: Sequence[str],
-    dns: Sequence[str],
-    group: PlacementGroup,
-    loopback: bool,
-    shard_records: bool,
-    force: bool,
-) -> None:
-    """Found the network NAME: write its file, signed by this home's identity key.
-
-    Whoever has the file can join; the same home signs it anew when contacts change.
-    """
-    from dsn.apps.networks import found, parse_contact
-    from dsn.runtime.clock import SystemClock
-
-    if output.exists() and not force:
-        raise UsageError(
-            f"{output} exists",
-            code="output_exists",
-            hint="a new file is a new network; 'dsn net update' changes one, --force replaces it",
-        )
-    network = found(
-        name,
-        _operator(session),
-        created_s=int(SystemClock().now_s()),
-        group=group,
-        address_limits=not loopback,
-        shard_records=shard_records,
-        contacts=[parse_contact(text) for text in contacts],
-        dns=dns,
-    )
-    _write(session, output, network)
-
-
-@net.command()
-@click.argument("network_file", type=click.Path(path_type=Path))
-@contact_option
-@dns_option
-@click.option(
-    "--drop",
-    metavar="HOST:PORT|NAME",
-    multiple=True,
-    help="A contact's address or a DNS name to leave out from now on; may be repeated.",
-)
-@pass_session
-def update(
-    session: Session,
-    network_file: Path,
-    contacts: Sequence[str],
-    dns: Sequence[str],
-    drop: Sequence[str],
-) -> None:
-    """Change where newcomers to a network start; only its founder's home can.
-
-    The network stays the same: nobody has to join again.
-    """
-    from dsn.apps.networks import change, parse_contact, read_network
-
-    network = change(
-        read_network(network_file),
-        _operator(session),
-        contacts=[parse_contact(text) for text in contacts],
-        dns=dns,
-        drop=drop,
-    )
-    _write(session, network_file, network)
+net.add_command(create)
+net.add_command(update)
 
 
 @net.command()
@@ -204,32 +98,6 @@ def txt(session: Session) -> None:
     text = format_txt(parse_base32(answer["record"]))
     session.emit({"txt": text})
     session.say(text)
-
-
-def _operator(session: Session) -> SigningKey:
-    from dsn.apps.provider import identity
-    from dsn.store.home import Home
-
-    home = Home.open(session.home_path())
-    return identity(home, passphrase(session, home))
-
-
-def _write(session: Session, path: Path, network: Network) -> None:
-    from dsn.dht.network import format_network
-    from dsn.store.files import write_atomic
-
-    write_atomic(path, format_network(network).encode())
-    fields = {
-        "file": str(path),
-        "name": network.genesis.name,
-        "network": format_base32(network.network_id),
-        "contacts": [each.address for each in network.contacts],
-        "dns": list(network.dns),
-    }
-    session.emit(fields)
-    session.say(f"{path}: {network.genesis.name}, {count(len(network.contacts), 'contact')}")
-    if not network.contacts and not network.dns:
-        session.notice("nobody can find it yet: dsn net update FILE --contact KEY@HOST:PORT")
 
 
 def _ask(session: Session, question: str, field: str) -> dict[str, Any] | None:

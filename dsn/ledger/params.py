@@ -19,6 +19,7 @@ from dsn.ledger.typed import Domain
 MAX_CLAIM_EPOCHS: Final = 700
 """A provider that claims later than this may find that the ledger forgot proven epochs."""
 MAX_TERM: Final = 1 << 32
+OPEN_S: Final = 600
 MAX_VDF_BITS: Final = 4_096
 _CHAIN_BYTES: Final = 32
 _COUNTS: Final = (
@@ -66,7 +67,7 @@ class LedgerParams:
     witnesses: frozenset[bytes] = frozenset()
     quorum: int = 0
     epoch_s: int = 3_600
-    open_s: int = 600
+    open_s: int = OPEN_S
     salt_ms: int = 6_000
     vdf_iterations: int = 5_000_000
     vdf_bits: int = 1_024

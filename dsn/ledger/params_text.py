@@ -55,6 +55,22 @@ def read_params(table: dict[str, Any], network: NetworkId | None = None) -> Ledg
     return params
 
 
+def change_params(params: LedgerParams, text: str) -> LedgerParams:
+    """``params`` with those that a person wrote in ``text`` (untrusted TOML, perhaps empty).
+
+    Raises:
+        ConfigError: ``bad_ledger_params``; also if ``text`` names a network.
+    """
+    try:
+        changes = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"not TOML: {error}") from error
+    if "network" in changes:
+        raise _bad("network: of another network")
+    table = tomllib.loads("\n".join(param_lines(params)))
+    return read_params(table | changes, params.domain.network)
+
+
 def format_params(params: LedgerParams) -> str:
     """All parameters; ``parse_params`` reads them."""
     network = f'network = "{format_base32(params.domain.network)}"'

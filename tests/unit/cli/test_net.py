@@ -87,6 +87,8 @@ def test_a_network_is_founded(dsn: Dsn, file: Path) -> None:
         "network": format_base32(network.network_id),
         "contacts": [FIRST.address, SECOND.address],
         "dns": ["seed.example"],
+        "ledger": None,
+        "witnesses": [],
     }
     genesis = network.genesis
     assert (network.contacts, network.dns) == ((FIRST, SECOND), ("seed.example",))
