@@ -52,7 +52,7 @@ docs: $(VENV)/.installed-test ## write docs/reference from the code
 clean: ## remove what make made
 	rm -rf $(VENV) build dsn.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find dsn tests bench -name __pycache__ -prune -exec rm -rf {} +
-	rm -f dsn/kernels/_leafhash.*.so
+	rm -f dsn/kernels/_leafhash.*.so dsn/kernels/_recovery.*.so
 
 $(VENV)/bin/python:
 	@[ -n "$(PYTHON)" ] || { echo "dsn needs Python 3.11 or newer: install one, or name it with PYTHON=..."; exit 1; }

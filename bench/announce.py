@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         network = Path(folder) / "net"
         try:
-            dsn("devnet", "up", "--dir", str(network), "--nodes", str(args.nodes))
+            dsn("devnet", "up", "--free", "--dir", str(network), "--nodes", str(args.nodes))
             result["runs"] = [
                 asyncio.run(measure(network, Path(folder) / f"store{count}", int(count)))
                 for count in args.shards.split(",")

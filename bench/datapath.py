@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=400, help="4 KiB files a run; 0 for none")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each; medians are printed")
     parser.add_argument("--dir", default=None, help="where to work (default: a temporary folder)")
+    parser.add_argument("--free", action="store_true", help="on a network where nobody pays")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -45,7 +46,10 @@ def main() -> None:
     result: dict[str, Any] = {"bench": "datapath", "calibration": calibrate(), "runs": []}
     for scheme in args.schemes.split(","):
         with tempfile.TemporaryDirectory(dir=args.dir) as folder:
-            result["runs"] += measure_scheme(scheme, sizes, args.small, args.repeats, Path(folder))
+            more = ["--free"] if args.free else []
+            result["runs"] += measure_scheme(
+                scheme, sizes, args.small, args.repeats, Path(folder), more
+            )
     result["kernels"] = kernel_names()
     print(json.dumps(result))
 
@@ -58,12 +62,12 @@ def kernel_names() -> dict[str, str]:
 
 
 def measure_scheme(
-    scheme: str, sizes: list[int], small: int, repeats: int, folder: Path
+    scheme: str, sizes: list[int], small: int, repeats: int, folder: Path, more: list[str]
 ) -> list[dict[str, Any]]:
     """All figures of one scheme, on a network with as many nodes as it has shards."""
     nodes = int(scheme.split("/")[1])
     network = folder / "net"
-    run_dsn("devnet", "up", "--dir", str(network), "--nodes", str(nodes), "--json")
+    run_dsn("devnet", "up", "--dir", str(network), "--nodes", str(nodes), "--json", *more)
     try:
         about = json.loads((network / "devnet.json").read_text())
         pids = [p["pid"] for p in about["processes"]]

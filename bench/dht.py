@@ -43,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             began_s = time.perf_counter()
-            dsn("devnet", "up", "--dir", folder, "--nodes", str(args.nodes), "--capacity", "1GB")
+            dsn("devnet", "up", "--free", "--dir", folder, "--nodes", str(args.nodes))
             result["start_s"] = round(time.perf_counter() - began_s, 1)
             result |= asyncio.run(measure(Path(folder), args.kill, random.Random(args.seed)))
         finally:

@@ -39,7 +39,7 @@ class Known(NamedTuple):
 def classes() -> dict[str, type[DsnError]]:
     """Every error class by name, wherever it is defined."""
     for module in pkgutil.walk_packages(dsn.__path__, "dsn."):
-        if not module.name.endswith(("__main__", "_leafhash")):
+        if not module.name.endswith(("__main__", "_leafhash", "_recovery")):
             importlib.import_module(module.name)
     ours = (error for error in below(DsnError) if error.__module__.startswith("dsn."))
     return {error.__name__: error for error in ours}

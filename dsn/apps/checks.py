@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from dsn.apps.deals import Deals
 from dsn.apps.deep import deep_segment
 from dsn.apps.faults import Fault, Faults
 from dsn.apps.feeds import read_whole
@@ -46,15 +47,19 @@ class Check:
         nodes: Nodes,
         faults: Faults,
         *,
+        deals: Deals,
         clock: Clock,
         entropy: Entropy,
         kernel: Kernel,
         progress: ProgressSink,
     ) -> None:
-        """Check the file of ``manifest``; a verify key is enough to sample."""
+        """Check the file of ``manifest``; a verify key is enough to sample.
+
+        Samples cost nothing; ``deals`` pay for what is read whole.
+        """
         self._manifest, self._nodes, self._faults = manifest, nodes, faults
         self._clock, self._entropy, self._kernel = clock, entropy, kernel
-        self._progress = progress
+        self._deals, self._progress = deals, progress
         self._evidence = Evidence()
 
     async def sampled(self) -> CheckResult:
@@ -96,7 +101,9 @@ class Check:
         for copy in manifest.copies:
             await asyncio.gather(*(self._read_copy(copy.node, *each) for each in copy.shards))
         for segment in range(segments):
-            found = await deep_segment(manifest, segment, self._nodes, self._faults, self._kernel)
+            found = await deep_segment(
+                manifest, segment, self._nodes, self._deals, self._faults, self._kernel
+            )
             self._evidence.bad |= found.bad
             self._evidence.silent.update(found.silent)
             self._evidence.leaves += found.leaves
@@ -126,7 +133,7 @@ class Check:
 
     async def _read_copy(self, node: NodeId, commit: Commit, length: int) -> None:
         try:
-            await read_whole(self._nodes, node, commit, length)
+            await read_whole(self._nodes, self._deals, node, commit, length)
         except (ShardCorrupt, NotFound) as error:
             kind = "wrong" if isinstance(error, ShardCorrupt) else "lost"
             self._faults.note(node, commit, kind, self._what(commit))

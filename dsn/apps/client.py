@@ -10,54 +10,46 @@ from types import TracebackType
 from typing import Any, Self
 
 from dsn.apps.checks import Check
-from dsn.apps.dht import Dht
+from dsn.apps.client_parts import Setting, connected
 from dsn.apps.directories import store_directory
-from dsn.apps.entrance import Entrance
-from dsn.apps.faults import Faults
-from dsn.apps.gets import Gets
-from dsn.apps.holdings import Holdings
-from dsn.apps.manifests import Manifest, Manifests
+from dsn.apps.listing import ALLOWS, check_not_expired, described, listed, renewal_due, renewed_rows
+from dsn.apps.manifests import Manifest
 from dsn.apps.names import Catalogue, removed
-from dsn.apps.nodes import CANDIDATES, Nodes
+from dsn.apps.nodes import CANDIDATES
 from dsn.apps.puts import Puts
+from dsn.apps.quotes import Quote, quote
+from dsn.apps.renewals import Renewals
 from dsn.apps.results import (
     CheckResult,
     FileInfo,
     GetResult,
-    Holder,
     ListedFile,
     NoticeSink,
     ProgressSink,
     PutResult,
     RecoverResult,
     RemoveResult,
+    RenewResult,
     ShareResult,
 )
 from dsn.apps.trace import peers_of, trace
 from dsn.apps.uploads import PutSession
-from dsn.config import DhtSettings
+from dsn.config import ClientSettings, DhtSettings
 from dsn.core.capability import (
     format_capability,
     is_capability,
     make_capability,
     parse_capability,
 )
-from dsn.core.keys import FileKeys, IdentityKeys, Kind, SigningKey, node_id_of
-from dsn.core.layout import Scheme
-from dsn.errors import UsageError
-from dsn.ids import FileId, NodeId, format_base32, format_node_id
-from dsn.rpc.channel import Connections
+from dsn.core.catalogue import Paid
+from dsn.core.keys import FileKeys, Kind
+from dsn.core.layout import Scheme, default_scheme
+from dsn.errors import DsnError, NotEnoughShards, NotFound, Unreachable, UsageError
+from dsn.ids import FileId, format_node_id
 from dsn.runtime.clock import SystemClock
 from dsn.runtime.entropy import system_entropy
-from dsn.runtime.kernel import Kernel
 from dsn.runtime.process import tune_allocator
 from dsn.store.home import Home
-
-ALLOWS = {
-    Kind.READ: "whoever has this link can read the file and check that it is stored",
-    Kind.REPAIR: "whoever has this link can rebuild and move the file's shards, not read them",
-    Kind.VERIFY: "whoever has this link can check that the file is stored, not read it",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +63,8 @@ class PutItem:
 
 FINDING = DhtSettings()
 """How nodes are found where nothing is set."""
+STORING = ClientSettings()
+"""How files are stored where nothing is set."""
 OutputSpec = Path | None
 """Where a get writes; ``None`` is standard output."""
 
@@ -82,28 +76,19 @@ class Target:
     name: str | None
     file_id: FileId
     keys: FileKeys
+    paid: Paid | None = None
 
 
 class Client:
     """One person's files on one network; use it as an asynchronous context."""
 
-    def __init__(
-        self,
-        home: Home,
-        *,
-        notice: NoticeSink,
-        progress: ProgressSink,
-        passphrase: bytes | None,
-        dht: DhtSettings,
-    ) -> None:
+    def __init__(self, setting: Setting) -> None:
         """Use ``open``."""
-        self._home, self._notice, self._progress = home, notice, progress
-        self._settings = dht
-        self._clock, self._entropy = SystemClock(), system_entropy
-        self._keys = IdentityKeys.derive(home.load_root(passphrase))
-        self._identity = SigningKey(self._keys.identity_seed)
-        self._network = home.network()
+        self._setting, self._home, self._notice = setting, setting.home, setting.notice
+        self._clock, self._entropy = setting.clock, setting.entropy
+        self._progress = setting.progress
         self._stack = AsyncExitStack()
+        self._loaded = False
 
     @classmethod
     def open(
@@ -114,46 +99,27 @@ class Client:
         progress: ProgressSink,
         passphrase: bytes | None = None,
         dht: DhtSettings = FINDING,
+        storing: ClientSettings = STORING,
     ) -> Client:
         """A client of ``home``; the context takes the home's lock.
 
         Raises:
             ConfigError: No keys, keys that others can read, or no network.
         """
-        return cls(home, notice=notice, progress=progress, passphrase=passphrase, dht=dht)
+        root = home.load_root(passphrase)
+        home.network()
+        clock, entropy = SystemClock(), system_entropy
+        return cls(Setting(home, root, dht, storing, notice, progress, clock, entropy))
 
     async def __aenter__(self) -> Self:
         """Take the home's lock, waiting in turn, and connect."""
         tune_allocator()
         await self._stack.enter_async_context(self._home.lock(self._waiting))
-        self._kernel = self._stack.enter_context(Kernel())
-        connections = await self._stack.enter_async_context(
-            Connections(self._identity, self._network.network_id)
-        )
-        state = self._home.state
-        state.mkdir(exist_ok=True, mode=0o700)
-        self._dht = Dht(
-            connections,
-            self._network,
-            node_id_of(self._identity.public),
-            self._home.book(self._network),
-            clock=self._clock,
-            entropy=self._entropy,
-        )
-        self._stack.callback(lambda: self._home.save_book(self._dht.book))
-        entrance = Entrance(self._dht, self._settings, self._clock)
-        self._nodes = Nodes(self._dht, connections, entrance.seek, self._clock, self._entropy)
-        self._faults = Faults(state / "faults.json", self._notice)
-        self._stack.callback(self._faults.save)
-        self._manifests = Manifests(self._nodes, self._faults)
-        self._holdings = Holdings(state / "holdings", self._nodes, self._identity)
-        self._catalogue = Catalogue(
-            state / "catalogue", self._keys, self._nodes, self._clock, self._entropy
-        )
-        self._gets = Gets(
-            self._nodes, self._manifests, self._faults, self._clock, self._kernel, self._progress
-        )
-        self._loaded = False
+        parts = await self._stack.enter_async_context(connected(self._setting))
+        self._dht, self._nodes, self._faults = parts.dht, parts.nodes, parts.faults
+        self._deals, self._manifests, self._gets = parts.deals, parts.manifests, parts.gets
+        self._holdings, self._catalogue = parts.holdings, parts.catalogue
+        self._kernel = parts.kernel
         return self
 
     async def __aexit__(
@@ -162,8 +128,12 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close all connections and let the lock go."""
-        await self._stack.aclose()
+        """Pay what is owed, close all connections and let the lock go."""
+        try:
+            if error is None or isinstance(error, DsnError):
+                await self._deals.settle()
+        finally:
+            await self._stack.aclose()
 
     def _waiting(self, pid: int) -> None:
         self._notice(f"waiting for another dsn command on this home (process {pid})")
@@ -177,12 +147,28 @@ class Client:
     # put
 
     @asynccontextmanager
-    async def puts(self, scheme: Scheme | None = None) -> AsyncIterator[Puts]:
-        """A put session: many files over one set of streams; success counts once it closes."""
+    async def puts(
+        self,
+        scheme: Scheme | None = None,
+        *,
+        days: float | None = None,
+        budget: int | None = None,
+        renew: bool = False,
+    ) -> AsyncIterator[Puts]:
+        """A put session: many files over one set of streams; success counts once it closes.
+
+        Args:
+            scheme: Of the files; what the network's size asks for if it is left out.
+            days: How long what is stored is paid for, if not as set.
+            budget: The most base units that may be locked or spent, if not as set; 0: no bound.
+            renew: Whether later puts keep these files from expiring.
+        """
+        self._limit(days, budget)
         catalogue = await self._load_catalogue()
         session = PutSession(
             self._nodes,
             self._holdings,
+            deals=self._deals,
             clock=self._clock,
             entropy=self._entropy,
             kernel=self._kernel,
@@ -196,6 +182,8 @@ class Client:
                 self._manifests,
                 self._holdings,
                 self._faults,
+                deals=self._deals,
+                renew=renew,
                 clock=self._clock,
                 entropy=self._entropy,
                 folder=self._home.state,
@@ -204,15 +192,32 @@ class Client:
             async with puts:
                 yield puts
 
-    async def put(self, items: Sequence[PutItem], *, scheme: Scheme | None) -> list[PutResult]:
+    def _limit(self, days: float | None, budget: int | None) -> None:
+        if days is not None:
+            self._deals.days = days
+        if budget is not None:
+            self._deals.set_budget(budget)
+
+    async def put(
+        self,
+        items: Sequence[PutItem],
+        *,
+        scheme: Scheme | None,
+        days: float | None = None,
+        budget: int | None = None,
+        renew: bool = False,
+    ) -> list[PutResult]:
         """Store files and directories; all of them are safe when this returns.
+
+        See ``puts`` for how long, and for how much.
 
         Raises:
             UsageError: ``name_taken``, ``bad_scheme``, a directory without ``recursive``.
             NoSpace: The nodes have no room.
-            Unreachable: Too few nodes are left.
+            LimitReached: ``over_budget``, ``not_enough_credit``.
+            Unreachable: Too few nodes are left; ``ledger_unreachable``.
         """
-        async with self.puts(scheme) as puts:
+        async with self.puts(scheme, days=days, budget=budget, renew=renew) as puts:
             for item in items:
                 puts.catalogue.check_free(item.name)
             for item in items:
@@ -227,6 +232,48 @@ class Client:
                 else:
                     await puts.put_path(item.path, item.name)
             return await puts.results()
+
+    async def quote(self, size: int, *, scheme: Scheme | None, days: float | None = None) -> Quote:
+        """What storing ``size`` bytes would cost, and how likely they would be lost.
+
+        Raises:
+            UsageError: ``bad_scheme``.
+            Unreachable: No node answers; ``ledger_unreachable``.
+        """
+        candidates = await self._nodes.survey()
+        chosen = scheme or default_scheme(len({each.group for each in candidates}))
+        terms = [self._nodes.terms[each.node].terms for each in candidates]
+        moment = await self._deals.moment()
+        return quote(size, chosen, days or self._deals.days, candidates, terms, moment)
+
+    async def renew(
+        self, targets: Sequence[str] | None, *, days: float | None, budget: int | None
+    ) -> list[RenewResult]:
+        """Have files last ``days`` from now; ``None`` means all that have a name.
+
+        Raises:
+            LimitReached: ``over_budget``, ``not_enough_credit``, ``term_too_long``.
+            Unreachable: ``ledger_unreachable``.
+        """
+        self._limit(days, budget)
+        catalogue = await self._load_catalogue()
+        names = list(catalogue.entries) if targets is None else targets
+        meant = [await self._resolve(name) for name in names]
+        renewals = Renewals(self._deals, self._manifests, self._gets)
+        files = [await renewals.held(each.name, each.file_id, each.keys) for each in meant]
+        results = await renewals.renew(files)
+        rows = renewed_rows(catalogue.entries, results)
+        if rows:
+            async with self.puts(rows[0].scheme) as puts:
+                await puts.change(rows)
+                await puts.results()
+        return results
+
+    async def renew_due(self) -> list[RenewResult]:
+        """Renew what was put to be renewed and has not long to go; raises as ``renew``."""
+        entries = (await self._load_catalogue()).entries.values()
+        names = renewal_due(entries, self._deals.days, self._clock.now_s())
+        return await self.renew(names, days=None, budget=None) if names else []
 
     # get
 
@@ -250,10 +297,16 @@ class Client:
 
         Raises:
             NotEnoughShards: Of some segment.
+            NotFound: ``file_expired``: it is no longer paid for, and gone.
             UsageError: ``output_exists``, ``bad_range``, ``bad_capability``.
         """
-        manifest = await self._manifest(await self._resolve(target))
-        return await self._gets.get(manifest, out, range_=range_, force=force, digest=digest)
+        meant = await self._resolve(target)
+        try:
+            manifest = await self._manifest(meant)
+            return await self._gets.get(manifest, out, range_=range_, force=force, digest=digest)
+        except (NotEnoughShards, NotFound, Unreachable) as error:
+            check_not_expired(meant.name, meant.paid, self._clock.now_s(), error)
+            raise
 
     # look
 
@@ -261,45 +314,15 @@ class Client:
         """All names, sorted, each with its last seen state."""
         catalogue = await self._load_catalogue()
         return [
-            ListedFile(
-                entry.name,
-                entry.size,
-                self._faults.state(entry.file_id),
-                entry.kind.name.lower(),
-                str(entry.scheme),
-                entry.added_us // 1_000_000,
-            )
-            for entry in catalogue.entries.values()
+            listed(entry, self._faults.state(entry.file_id)) for entry in catalogue.entries.values()
         ]
 
     async def info(self, target: str) -> FileInfo:
         """What a file is and who holds it."""
         meant = await self._resolve(target)
         manifest = await self._manifest(meant)
-        core, readable = manifest.core, meant.keys.kind in (Kind.OWNER, Kind.READ)
-        private = core.open_private(meant.keys.content_key) if readable else None
-        holders = tuple(
-            Holder(
-                format_node_id(node),
-                self._nodes.address(node),
-                len(shards),
-                sum(shards.values()),
-                None if node not in self._nodes.late else False,
-            )
-            for node, shards in sorted(manifest.shards().items())
-        )
-        return FileInfo(
-            meant.name or (private.name if private else None),
-            format_base32(meant.file_id),
-            private.kind.name.lower() if private else None,
-            core.size,
-            str(core.scheme),
-            len(core.segments),
-            private.media_type if private else None,
-            private.mtime_us // 1_000_000 if private else None,
-            manifest.sequence,
-            holders,
-            self._faults.state(meant.file_id),
+        return described(
+            manifest, meant.name, meant.paid, self._nodes, self._faults.state(meant.file_id)
         )
 
     async def check(self, target: str, *, deep: bool = False) -> CheckResult:
@@ -309,6 +332,7 @@ class Client:
             manifest,
             self._nodes,
             self._faults,
+            deals=self._deals,
             clock=self._clock,
             entropy=self._entropy,
             kernel=self._kernel,
@@ -360,7 +384,7 @@ class Client:
         """Bring all names back from the network by the keys alone."""
         catalogue = await self._load_catalogue()
         entries = catalogue.entries.values()
-        node = format_node_id(NodeId(node_id_of(self._identity.public)))
+        node = format_node_id(self._dht.table.me)
         return RecoverResult(node, len(entries), sum(entry.size for entry in entries))
 
     # targets
@@ -370,7 +394,7 @@ class Client:
             link = parse_capability(target)
             return Target(None, link.file_id, link.keys())
         entry = (await self._load_catalogue()).get(target)
-        return Target(entry.name, entry.file_id, entry.keys())
+        return Target(entry.name, entry.file_id, entry.keys(), entry.paid)
 
     async def _manifest(self, target: Target) -> Manifest:
         return await self._manifests.fetch(target.file_id, target.keys)

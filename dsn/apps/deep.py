@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dsn.apps.deals import Deals
 from dsn.apps.faults import Faults
 from dsn.apps.feeds import GIVE_UP_S, Feed
 from dsn.apps.manifests import Manifest
@@ -41,13 +42,13 @@ MOST_READS = 24
 class _SegmentReading:
     """All shards of one segment, band by band: each hashed, and the code's equations checked."""
 
-    def __init__(self, manifest: Manifest, segment: int, nodes: Nodes) -> None:
-        self.manifest, self.segment, self.nodes = manifest, segment, nodes
+    def __init__(self, manifest: Manifest, segment: int, nodes: Nodes, deals: Deals) -> None:
+        self.manifest, self.segment = manifest, segment
         self.row = manifest.placement.rows[segment]
         self.length = manifest.core.layout.segment(segment).shard_bytes
         self.holders = [manifest.placement.holder(segment, index) for index in range(len(self.row))]
         self.feeds = {
-            index: Feed(nodes, node, self.row[index].commit, 0, self.length)
+            index: Feed(nodes, deals, node, self.row[index].commit, 0, self.length)
             for index, node in enumerate(self.holders)
             if node is not None
         }
@@ -63,12 +64,9 @@ class _SegmentReading:
 
         async def one(index: int) -> tuple[int, bytes | None]:
             try:
-                async with asyncio.timeout(GIVE_UP_S):
-                    return index, await self.feeds[index].take(end - start)
+                return index, await self.feeds[index].take(end - start, within_s=GIVE_UP_S)
             except DsnError as error:
                 self.failed[index] = error
-            except TimeoutError:
-                self.failed[index] = DsnError("a shard stopped coming")
             self.feeds.pop(index).close()
             return index, None
 
@@ -81,7 +79,12 @@ class _SegmentReading:
 
 
 async def deep_segment(
-    manifest: Manifest, segment: int, nodes: Nodes, faults: Faults, kernel: Kernel
+    manifest: Manifest,
+    segment: int,
+    nodes: Nodes,
+    deals: Deals,
+    faults: Faults,
+    kernel: Kernel,
 ) -> DeepFound:
     """Read all shards of ``segment``; note those that are wrong, lost, or do not decode.
 
@@ -95,7 +98,7 @@ async def deep_segment(
     held = [i for i, place in enumerate(manifest.placement.rows[segment]) if place.held]
     required = manifest.core.scheme.required
     for have in itertools.islice(_subsets(held, required, found), MOST_READS):
-        reading = _SegmentReading(manifest, segment, nodes)
+        reading = _SegmentReading(manifest, segment, nodes, deals)
         decoding = _Decoding(manifest, segment, have) if decodes and have else None
         await _read_all(reading, decoding, kernel)
         found.leaves = found.bytes = 0

@@ -7,20 +7,20 @@ story with an error. Every figure is measured in this run.
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal, TypeVar
 
-from dsn.apps import devnet, devnet_run
+from dsn.apps import devnet_make, devnet_run
 from dsn.apps.client import Client, PutItem
-from dsn.apps.devnet import Devnet, Process
-from dsn.apps.processes import Activity, send, wait_for_end
+from dsn.apps.damage import kill_now, rot
+from dsn.apps.devnet import Devnet, Process, exists
+from dsn.apps.processes import Activity
 from dsn.apps.results import CheckResult, FileState, Progress, PutResult
 from dsn.apps.sample import sample_tar
+from dsn.apps.settled import Settlement, settlement
 from dsn.core.layout import Scheme, default_scheme
 from dsn.errors import DsnError, UsageError
 from dsn.ids import format_base32, parse_node_id, short
@@ -29,7 +29,7 @@ from dsn.runtime.control import ask_control
 from dsn.store.home import Home
 from dsn.units import MIB, SMALL_SHARD_BYTES, format_size
 
-KILL_TIMEOUT_S = 10.0
+EPOCH_S = 3
 
 SAMPLE_NAME = "python-library.tar"
 NETWORK_FOLDER = "network"
@@ -69,6 +69,10 @@ class Outcome:
     get_seconds: float
     get_with_dead_seconds: float
     rotten_node: str
+    paid: str
+    """Credits, for bandwidth, by every book."""
+    entries: int
+    """Of the ledger, replayed from its beginning."""
     seconds: float
 
 
@@ -127,6 +131,7 @@ class Demo:
         network = await self._revive(network)
         get_s = await self._read_rotten(network, holders[-1], wanted)
         await self._remove(network, put)
+        settled = await self._settle(network)
         return Outcome(
             nodes=self._nodes,
             killed=self._kill,
@@ -138,6 +143,8 @@ class Demo:
             get_seconds=get_s,
             get_with_dead_seconds=with_dead_s,
             rotten_node=holders[-1].node_id,
+            paid=str(settled.paid),
+            entries=settled.entries,
             seconds=self._clock.monotonic_s() - began_s,
         )
 
@@ -157,23 +164,26 @@ class Demo:
         began_s = self._clock.monotonic_s()
         folder = self._directory / NETWORK_FOLDER
         folder.mkdir()
-        network = devnet.create(
+        network = devnet_make.create(
             folder,
             nodes=self._nodes,
             group="node",
             capacity_bytes=None,
+            epoch_s=EPOCH_S,
             clock=self._clock,
             entropy=self._entropy,
         )
         network = await devnet_run.bring_up(network, network.processes)
         took_s = self._clock.monotonic_s() - began_s
+        witnesses = len(network.of_role("witness"))
         self._fact(f"{self._nodes} storage nodes, each its own process, serve after {took_s:.1f} s")
+        self._fact(f"so do a ledger and its {witnesses} witnesses; an epoch lasts {EPOCH_S} s")
         await self._find_all(network)
         return network
 
     async def _find_all(self, network: Devnet) -> None:
         """All that a node was told is one address; the others it finds itself."""
-        seeker, sought = network.processes[-1], network.processes[:-1]
+        *sought, seeker = network.of_role("node")
         keys = " ".join(format_base32(parse_node_id(each.node_id)) for each in sought)
         answer = await ask_control(Home(Path(seeker.home)).control_socket, f"trace 1 {keys}")
         traces = answer["traces"]
@@ -204,7 +214,7 @@ class Demo:
 
     async def _audit(self, network: Devnet, put: PutResult) -> None:
         self._chapter("Audited by a stranger")
-        stranger = devnet.create_client(
+        stranger = devnet_make.create_client(
             self._directory / "stranger", network.network(), self._entropy
         )
         self._fact(f"a second home gets the verify link: {put.verify}")
@@ -224,8 +234,9 @@ class Demo:
         self, network: Devnet, victims: Sequence[Process], wanted: str
     ) -> float:
         self._chapter(f"Killed: {', '.join(process.name for process in victims)}")
-        _kill_now(victims)
-        left = sum(process.activity is not Activity.STOPPED for process in network.processes)
+        kill_now(victims)
+        nodes = network.of_role("node")
+        left = sum(process.activity is not Activity.STOPPED for process in nodes)
         self._hold(left == self._nodes - self._kill, f"SIGKILL; {left} of {self._nodes} nodes left")
         checked = await self._check(network, deep=False)
         good = min(segment.good for segment in checked.segments)
@@ -245,7 +256,7 @@ class Demo:
     async def _read_rotten(self, network: Devnet, victim: Process, wanted: str) -> float:
         node = parse_node_id(victim.node_id)
         self._chapter("One byte rots")
-        path, offset = _rot(Path(victim.volume))
+        path, offset = rot(Path(victim.volume))
         self._fact(f"{victim.name} ({short(node)}): byte {offset:,} of {path.name[:16]} flipped")
         checked = await self._check(network, deep=True)
         self._fact(f"{checked.leaves:,} leaves read, {format_size(checked.bytes)}")
@@ -269,6 +280,24 @@ class Demo:
         self._hold(told, f"{format_size(removed.freed_bytes)} freed, every holder told")
         left = await self._ask(network, lambda c: c.ls())
         self._hold(not left, "no name is left in the catalogue")
+
+    async def _settle(self, network: Devnet) -> Settlement:
+        self._chapter("Settled")
+        found = await settlement(network)
+        for line in found.table():
+            self._fact(line)
+        self._fact("disk is paid by proofs of spacetime, which nodes do not give yet")
+        self._hold(
+            found.agrees,
+            f"the client's wallet says it paid {found.paid:,} for bandwidth, and {found.fees:,} in "
+            f"fees; {found.locked:,} are locked",
+        )
+        self._hold(
+            found.sum == found.supply,
+            f"{found.entries:,} entries replayed, every signature, rule and root; all cells "
+            f"together have the {found.supply:,} credits of the beginning",
+        )
+        return found
 
     async def _read(self, network: Devnet, wanted: str, label: str) -> float:
         out = self._directory / f"read-{label}"
@@ -311,7 +340,7 @@ class Demo:
 def end_network(directory: Path) -> None:
     """End every process of the story in ``directory``, killed if need be."""
     network = directory / NETWORK_FOLDER
-    if devnet.exists(network):
+    if exists(network):
         stored = Devnet.load(network)
         devnet_run.stop(stored, stored.alive())
 
@@ -342,29 +371,6 @@ def _check_size(source: Path, scheme: Scheme) -> None:
             hint="choose a larger file, or none for the Python library",
             code="too_small",
         )
-
-
-def _kill_now(victims: Iterable[Process]) -> None:
-    alive = [(one.pid, Path(one.home)) for one in victims if one.pid is not None]
-    for pid, home in alive:
-        send(pid, home, signal.SIGKILL)
-    wait_for_end(alive, timeout_s=KILL_TIMEOUT_S)
-
-
-def _rot(volume: Path) -> tuple[Path, int]:
-    """Flip one byte in the middle of a shard's own file, behind the node's back."""
-    path = max(
-        (volume / "shards").rglob("*"), key=lambda each: each.stat().st_size * each.is_file()
-    )
-    offset = path.stat().st_size // 2
-    with path.open("r+b") as shard:
-        shard.seek(offset)
-        old = shard.read(1)[0]
-        shard.seek(offset)
-        shard.write(bytes([old ^ 0xFF]))
-        shard.flush()
-        os.fsync(shard.fileno())
-    return path, offset
 
 
 def _pace(size_bytes: int, seconds: float) -> str:

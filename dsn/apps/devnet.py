@@ -1,50 +1,38 @@
-"""A local network of real node processes in one folder, and the client home that uses it.
+"""A local network of real processes in one folder, and the client home that uses it.
 
-Everything is under the folder: ``node1`` .. ``nodeN`` and ``client`` are homes, ``network.toml``
-is what all of them joined and names one node to start from, ``devnet.json`` tells programs
-where everything is.
+Everything is under the folder: ``node1`` .. ``nodeN``, ``witness1``, ``witness2``, ``operator``
+(who founded the network and runs its ledger) and ``client`` are homes, ``network.toml`` is what all
+of them joined and names one node to start from, ``devnet.json`` tells programs where everything is.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import socket
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dsn.apps.processes import Activity, activity
-from dsn.apps.provider import configure
-from dsn.config import FILE_NAME
-from dsn.core.keys import KEY_BYTES, IdentityKeys, SigningKey, node_id_of
+from dsn.core.keys import IdentityKeys, SigningKey
 from dsn.dht.contact import Contact
 from dsn.dht.network import (
     Genesis,
     Network,
-    PlacementGroup,
     format_network,
     parse_network,
     sign_network,
 )
-from dsn.errors import NotFound, UsageError
-from dsn.ids import format_node_id
-from dsn.ports import Clock, Entropy
+from dsn.errors import NotFound
 from dsn.store.files import write_atomic
 from dsn.store.home import Home
 from dsn.store.lock import FileLock
 
 DESCRIPTION = "devnet.json"
 NETWORK_FILE = "network.toml"
-OPERATOR_KEY = "operator.key"
+OPERATOR = "operator"
 CLIENT = "client"
-VOLUME = "volume"
 LOCK_FILE = "devnet.lock"
-MAX_NODES = 250
-"""Node N has the address 127.0.N.1."""
-DEFAULT_CAPACITY_BYTES = 100 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +55,7 @@ class Process:
     @property
     def log(self) -> Path:
         """Where it writes its log."""
-        return Path(self.home) / "log" / "node.log"
+        return Path(self.home) / "log" / f"{self.role}.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +104,15 @@ class Devnet:
         """Which network it is, and the one node to start from."""
         return self.directory / NETWORK_FILE
 
+    @property
+    def operator(self) -> Home:
+        """The home that founded the network."""
+        return Home(self.directory / OPERATOR)
+
+    def of_role(self, role: str) -> list[Process]:
+        """The processes of one role: ``node``, ``ledger`` or ``witness``."""
+        return [process for process in self.processes if process.role == role]
+
     def network(self) -> Network:
         """The network as last signed."""
         return parse_network(self.network_file.read_text(encoding="utf-8"))
@@ -129,8 +126,8 @@ class Devnet:
         for process in self.processes:
             if process.name == name:
                 return process
-        last = self.processes[-1].name
-        raise NotFound(f"no process '{name}' in this network", hint=f"they are node1 .. {last}")
+        names = ", ".join(process.name for process in self.processes)
+        raise NotFound(f"no process '{name}' in this network", hint=f"they are {names}")
 
     def alive(self) -> list[Process]:
         """Those that run or are frozen."""
@@ -162,129 +159,37 @@ def exists(directory: Path) -> bool:
     return (directory / DESCRIPTION).exists()
 
 
-def create(
-    directory: Path,
-    *,
-    nodes: int,
-    group: PlacementGroup,
-    capacity_bytes: int | None,
-    clock: Clock,
-    entropy: Entropy,
-) -> Devnet:
-    """Make the homes, keys and network file of a new local network; nothing runs yet.
-
-    Args:
-        directory: Empty, or not there yet.
-        nodes: 1 to ``MAX_NODES``.
-        group: What may hold at most one shard of a segment.
-        capacity_bytes: What each node offers; by default 100 GB, or its part of the free disk.
-        clock: Dates the network.
-        entropy: Makes the keys.
-
-    Raises:
-        UsageError: ``not_empty``: something else is in ``directory``.
-    """
-    _refuse_foreign(directory)
-    capacity_bytes = capacity_bytes or _share_of_disk(directory, nodes)
-    with _emptied_on_failure(directory):
-        seed = entropy(KEY_BYTES)
-        operator = SigningKey(seed)
-        made = [_create_node(directory, number, capacity_bytes, entropy) for number in _upto(nodes)]
-        first, public = made[0]
-        genesis = Genesis(
-            "devnet", int(clock.now_s()), operator.public, group, address_limits=False
-        )
-        write_atomic(directory / OPERATOR_KEY, seed)
-        devnet = Devnet(directory, tuple(process for process, _ in made))
-        Home.create(devnet.client_home, entropy(KEY_BYTES))
-        contacts = [Contact(public, first.address)]
-        _publish(devnet, sign_network(genesis, contacts, operator.sign))
-        devnet.save()
-        return devnet
-
-
-@contextmanager
-def _emptied_on_failure(directory: Path) -> Iterator[None]:
-    """Leave nothing in ``directory`` if what follows fails."""
-    try:
-        yield
-    except BaseException:
-        for path in directory.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        raise
-
-
-def create_client(path: Path, network: Network, entropy: Entropy) -> Home:
-    """A new home with its own keys that has joined ``network``."""
-    home = Home.create(path, entropy(KEY_BYTES))
-    home.save_network(format_network(network))
-    return home
-
-
 def _no_network(directory: Path) -> NotFound:
     return NotFound(
         f"no local network in {directory}", hint=f"create one: dsn devnet up --dir {directory}"
     )
 
 
-def _refuse_foreign(directory: Path) -> None:
-    present = sorted(entry.name for entry in directory.iterdir() if entry.name != LOCK_FILE)
-    if present:
-        raise UsageError(
-            f"{directory} holds {present[0]} and is no local network",
-            hint="choose an empty folder",
-            code="not_empty",
-        )
-
-
-def _share_of_disk(directory: Path, nodes: int) -> int:
-    """What each of ``nodes`` can offer of the one disk they share; a tenth stays for others."""
-    return min(DEFAULT_CAPACITY_BYTES, shutil.disk_usage(directory).free * 9 // 10 // nodes)
-
-
-def _create_node(
-    directory: Path, number: int, capacity_bytes: int, entropy: Entropy
-) -> tuple[Process, bytes]:
-    """Make the home of node ``number``; returns it and its public key."""
-    root, host = entropy(KEY_BYTES), _host(number)
-    public = SigningKey(IdentityKeys.derive(root).identity_seed).public
-    home = Home.create(directory / f"node{number}", root)
-    process = Process(
-        name=f"node{number}",
-        role="node",
-        node_id=format_node_id(node_id_of(public)),
-        address=f"{host}:{free_port(host)}",
-        home=str(home.path),
-        volume=str(home.path / VOLUME),
-        pid=None,
+def sign(devnet: Devnet, genesis: Genesis) -> Network:
+    """The network file as the operator signs it, with the addresses that processes have now."""
+    operator = SigningKey(IdentityKeys.derive(devnet.operator.load_root()).identity_seed)
+    first, *_ = devnet.of_role("node")
+    return sign_network(
+        genesis,
+        [_contact(first)],
+        operator.sign,
+        ledger=next(map(_contact, devnet.of_role("ledger")), None),
+        witnesses=list(map(_contact, devnet.of_role("witness"))),
     )
-    configure(home, capacity_bytes, process.address, "", home.path / FILE_NAME)
-    return process, public
 
 
-def readdress_bootstrap(devnet: Devnet) -> None:
-    """Sign the network file anew, with the address that its one contact has now."""
-    key = SigningKey((devnet.directory / OPERATOR_KEY).read_bytes())
-    network = devnet.network()
-    moved = replace(network.contacts[0], address=devnet.processes[0].address)
-    _publish(devnet, sign_network(network.genesis, [moved], key.sign))
-
-
-def _publish(devnet: Devnet, network: Network) -> None:
+def publish(devnet: Devnet, network: Network) -> None:
     """Hand the network file to every home."""
     text = format_network(network)
     write_atomic(devnet.network_file, text.encode())
-    for path in (devnet.client_home, *(Path(process.home) for process in devnet.processes)):
+    homes = {devnet.client_home, devnet.operator.path, *(Path(p.home) for p in devnet.processes)}
+    for path in homes:
         Home(path).save_network(text)
 
 
-def _upto(nodes: int) -> range:
-    return range(1, nodes + 1)
-
-
-def _host(number: int) -> str:
-    """Node N's own loopback address where the system has them all, so that subnets differ."""
-    return f"127.0.{number}.1" if sys.platform == "linux" else "127.0.0.1"
+def _contact(process: Process) -> Contact:
+    keys = IdentityKeys.derive(Home(Path(process.home)).load_root())
+    return Contact(SigningKey(keys.identity_seed).public, process.address)
 
 
 def free_port(host: str) -> int:

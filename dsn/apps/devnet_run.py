@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dsn.apps.devnet import Devnet, Process, forget_dead, free_port, readdress_bootstrap
+from dsn.apps.devnet import Devnet, Process, forget_dead, free_port, publish, sign
 from dsn.apps.processes import Activity, end, send, spawn
 from dsn.config import FILE_NAME
 from dsn.errors import ConfigError, Unreachable
@@ -17,10 +19,15 @@ from dsn.runtime.control import ask_control
 from dsn.store.files import write_atomic
 from dsn.store.home import Home
 
-NODE_ROLE = ("provider", "run")
+ROLES = {"node": ("provider", "run"), "ledger": ("ledger", "run"), "witness": ("witness", "run")}
+"""The command that runs each role."""
+FIRST_ROLES = ("ledger", "witness")
+"""Up before the others and down after them: nodes are paid when they end."""
 START_TIMEOUT_S = 180.0
 """Long enough for hundreds of processes on two cores; one that fails is seen at once."""
 STOP_GRACE_S = 10.0
+PORT_PATIENCE_S = 1.0
+"""A process that was killed a moment ago may still be letting its port go."""
 POLL_S = 0.05
 LOG_TAIL_BYTES = 4096
 ERROR_MARK = "dsn: "
@@ -30,7 +37,7 @@ ERROR_MARK = "dsn: "
 def launch(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
     """Start ``chosen``; one whose port was taken meanwhile gets a new one.
 
-    Nobody is told of it but through the DHT, unless it is the node that the network file names.
+    Nobody is told of it but through the DHT, unless the network file names it.
 
     Returns:
         The network with the new pids; none of them is known to serve yet.
@@ -39,11 +46,11 @@ def launch(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
     for old, new in zip(chosen, placed, strict=True):
         if old != new:
             _readdress(old, new)
-    before, devnet = devnet.processes[0], devnet.updated(placed)
-    if devnet.processes[0].address != before.address:
-        readdress_bootstrap(devnet)
+    before, devnet = devnet, devnet.updated(placed)
+    if _named(before) != _named(devnet):
+        publish(devnet, sign(devnet, devnet.network().genesis))
     started = [
-        replace(process, pid=spawn(Path(process.home), NODE_ROLE, process.log))
+        replace(process, pid=spawn(Path(process.home), ROLES[process.role], process.log))
         for process in placed
     ]
     devnet = devnet.updated(started)
@@ -52,30 +59,53 @@ def launch(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
 
 
 async def wait_ready(chosen: Sequence[Process]) -> None:
-    """Return when every one of ``chosen`` serves and has joined the others.
+    """Return when every one of ``chosen`` is ready for whoever needs it.
 
     Raises:
         ConfigError: ``start_failed``: one ended, or did not get so far in ``START_TIMEOUT_S``.
     """
     async with asyncio.TaskGroup() as tasks:
         for process in chosen:
-            tasks.create_task(_wait_joined(process))
+            tasks.create_task(_wait_ready(process))
 
 
 async def bring_up(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
     """Start those of ``chosen`` that are stopped, wake the frozen, and wait until all serve.
 
-    What was started here ends again if one of them fails.
+    Homes that have no account on the ledger yet get one before their processes start. What was
+    started here ends again if something fails.
     """
     idle = [process for process in chosen if process.activity is Activity.STOPPED]
     _wake(process for process in chosen if process.activity is Activity.FROZEN)
-    devnet = launch(devnet, idle)
     try:
+        for wave in _waves(idle):
+            devnet = launch(devnet, wave)
+            await wait_ready([devnet.named(process.name) for process in wave])
+            if any(process.role == "ledger" for process in wave):
+                await _enrol_all(devnet)
         await wait_ready([devnet.named(process.name) for process in chosen])
     except BaseException:
         stop(devnet, [devnet.named(process.name) for process in idle])
         raise
     return devnet
+
+
+def _waves(chosen: Iterable[Process]) -> list[list[Process]]:
+    """The ledger and its witnesses, then everybody else."""
+    first, later = list[Process](), list[Process]()
+    for process in chosen:
+        (first if process.role in FIRST_ROLES else later).append(process)
+    return [wave for wave in (first, later) if wave]
+
+
+async def _enrol_all(devnet: Devnet) -> None:
+    """Give every home that pays or is paid an account, with credits from the faucet."""
+    from dsn.apps.wallet import enrol
+
+    homes = [devnet.client_home, *(Path(process.home) for process in devnet.of_role("node"))]
+    async with asyncio.TaskGroup() as group:
+        for path in homes:
+            group.create_task(enrol(Home(path)))
 
 
 def _wake(frozen: Iterable[Process]) -> None:
@@ -90,30 +120,45 @@ def stop(devnet: Devnet, chosen: Sequence[Process]) -> tuple[Devnet, list[str]]:
     Returns:
         The network as it is now, and the names of those that had to be killed.
     """
-    killed = end([(one.pid, Path(one.home)) for one in chosen if one.pid], grace_s=STOP_GRACE_S)
+    killed = list[int]()
+    for wave in reversed(_waves(chosen)):
+        running = [(one.pid, Path(one.home)) for one in wave if one.pid]
+        killed += end(running, grace_s=STOP_GRACE_S)
     devnet = devnet.updated(forget_dead(process) for process in chosen)
     devnet.save()
     return devnet, [process.name for process in chosen if process.pid in killed]
 
 
-async def _wait_joined(process: Process) -> None:
+async def _wait_ready(process: Process) -> None:
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            while not await _has_joined(process):
+            while not await _is_ready(process):
                 if process.activity is Activity.STOPPED:
                     raise _start_failed(process, "ended at its start")
                 await asyncio.sleep(POLL_S)
     except TimeoutError as error:
-        reason = f"has not joined the others after {START_TIMEOUT_S:.0f} s"
+        reason = f"is not ready after {START_TIMEOUT_S:.0f} s"
         raise _start_failed(process, reason) from error
 
 
-async def _has_joined(process: Process) -> bool:
+async def _is_ready(process: Process) -> bool:
+    """Whether a node has joined the others, a ledger has published, a witness serves."""
     try:
         status = await ask_control(Home(Path(process.home)).control_socket, "status")
     except Unreachable:
         return False
-    return bool(status.get("joined"))
+    match process.role:
+        case "node":
+            return bool(status.get("joined"))
+        case "ledger":
+            return bool(status.get("published"))
+    return True
+
+
+def _named(devnet: Devnet) -> list[str]:
+    """The addresses that the network file says."""
+    fixed = [devnet.processes[0], *devnet.of_role("ledger"), *devnet.of_role("witness")]
+    return [process.address for process in fixed]
 
 
 def _start_failed(process: Process, reason: str) -> ConfigError:
@@ -127,15 +172,17 @@ def _start_failed(process: Process, reason: str) -> ConfigError:
 def _with_free_port(process: Process) -> Process:
     """``process`` as it is, or with a new port when another program took its own."""
     host, _, port = process.address.rpartition(":")
-    try:
-        socket.create_server((host, int(port))).close()
-    except OSError:
-        return replace(process, address=f"{host}:{free_port(host)}")
-    return process
+    deadline_s = time.monotonic() + PORT_PATIENCE_S
+    while time.monotonic() < deadline_s:
+        with suppress(OSError):
+            socket.create_server((host, int(port))).close()
+            return process
+        time.sleep(POLL_S)
+    return replace(process, address=f"{host}:{free_port(host)}")
 
 
 def _readdress(old: Process, new: Process) -> None:
-    """Let a node listen where it is now; whatever else its owner set stays as it is."""
+    """Let a process listen where it is now; whatever else its owner set stays as it is."""
     path = Path(new.home) / FILE_NAME
     text = path.read_text(encoding="utf-8").replace(f'"{old.address}"', f'"{new.address}"')
     write_atomic(path, text.encode())

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
+from dsn.apps.deals import Deals
 from dsn.apps.faults import Faults
 from dsn.apps.feeds import SegmentFetch, read_whole
 from dsn.apps.manifests import Manifest
@@ -82,17 +83,19 @@ class Reader:
         self,
         manifest: Manifest,
         nodes: Nodes,
+        deals: Deals,
         faults: Faults,
         kernel: Kernel,
         progress: ProgressSink,
     ) -> None:
-        """Read the file of ``manifest``; its keys must open content."""
-        self._manifest, self._nodes, self._faults = manifest, nodes, faults
+        """Read the file of ``manifest``, paid by ``deals``; its keys must open content."""
+        self._manifest, self._nodes, self._deals, self._faults = manifest, nodes, deals, faults
         self._kernel, self._progress = kernel, progress
         scheme = manifest.core.scheme
         self._erasure = Erasure(scheme.required, scheme.total, isal.load())
         self._scratch = memoryview(bytearray(2 * scheme.required * FRAME_BYTES))
         self._decoder: SegmentDecoder | None = None
+        self._ahead = 0
         self._first_frame = SYMBOL_BYTES  # the first byte comes early, then frames grow
 
     async def read(self, start: int, end: int, sink: Sink) -> None:
@@ -100,7 +103,9 @@ class Reader:
 
         Raises:
             NotEnoughShards: Of some segment.
+            LimitReached: Nodes want more than can be paid.
         """
+        self._ahead = (end - start) // self._erasure.required
         layout = self._manifest.core.layout
         report = _Report(self._progress, end - start)
         for segment in layout.segments_for(start, end):
@@ -166,7 +171,15 @@ class Reader:
         plan = Download(scheme.required, scheme.total, region.wanted, late, gone)
         holders = self._holders(region.segment)
         return SegmentFetch(
-            self._nodes, region.segment, row, holders, plan, region.end_byte, self._first_frame
+            self._nodes,
+            self._deals,
+            region.segment,
+            row,
+            holders,
+            plan,
+            region.end_byte,
+            first=self._first_frame,
+            ahead=self._ahead,
         )
 
     def _holders(self, segment: int) -> list[NodeId]:
@@ -240,7 +253,10 @@ class Reader:
                 ranked.pop(0) for _ in range(min(len(ranked), self._erasure.required - len(good)))
             ]
             results = await asyncio.gather(
-                *(read_whole(self._nodes, holders[i], row[i].commit, length) for i in batch),
+                *(
+                    read_whole(self._nodes, self._deals, holders[i], row[i].commit, length)
+                    for i in batch
+                ),
                 return_exceptions=True,
             )
             for index, result in zip(batch, results, strict=True):

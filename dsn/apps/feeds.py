@@ -1,15 +1,27 @@
-"""Shards of one segment on their way in, band by band, from whichever nodes deliver."""
+"""Shards on their way in, band by band, from whichever nodes deliver, and paid as they come."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
+from dsn.apps.deals import Deals
 from dsn.apps.nodes import Nodes
+from dsn.apps.paying import Payer, make_good
 from dsn.core.merkle import ShardHasher
 from dsn.core.placement import ShardPlace
 from dsn.core.segment import bands
-from dsn.errors import DsnError, NotEnoughShards, PeerError, ShardCorrupt, TimedOut
+from dsn.errors import (
+    DsnError,
+    LimitReached,
+    NotEnoughShards,
+    PeerError,
+    ShardCorrupt,
+    TimedOut,
+    TooMany,
+    TransportError,
+)
 from dsn.ids import Commit, NodeId, format_node_id, short
 from dsn.machines.download import Download
 from dsn.rpc.line import ByteStream
@@ -20,74 +32,171 @@ HEDGE_S = 0.25
 """A read that waits this long also asks another node."""
 GIVE_UP_S = 3.5
 """A read that waits this long with nobody left to ask has failed."""
+QUIET_S = 0.1
+"""A read under a deal that waits this long may be held up by bytes that only the node counted."""
+PAYING_S = 3.0
+"""Longest wait for a payment before another node is asked instead."""
 
 
 class Feed:
-    """Bytes ``[start, end)`` of one shard from one node, in order."""
+    """Bytes ``[start, end)`` of one shard from one node, in order, paid if they have to be."""
 
     def __init__(
         self,
         nodes: Nodes,
+        deals: Deals,
         node: NodeId,
         commit: Commit,
         start: int,
         end: int,
+        *,
         first: int = FRAME_BYTES,
+        ahead: int = 0,
     ) -> None:
-        """Ask for the bytes; nothing is sent before the first ``take``."""
-        self.node = node
-        self._nodes = nodes
-        self._stream: ByteStream | None = None
-        self._request = node_pb2.GetShardRequest(
-            commit=commit, start=start, end=end, first_frame=first
-        )
-        self._rest = b""
+        """Ask for the bytes; nothing is sent before the first ``take``.
 
-    async def take(self, size: int) -> bytes:
+        Args:
+            nodes: Connections.
+            deals: Pays.
+            node: Who has the shard.
+            commit: Its name.
+            start: Of the bytes.
+            end: Of the bytes.
+            first: Size of the first frame.
+            ahead: Bytes that will be read from ``node`` in all, if that is known to be more.
+        """
+        self.node, self.paying = node, False
+        self._nodes, self._deals = nodes, deals
+        self._commit, self._at, self._end = commit, start, end
+        self._first, self._ahead = first, ahead
+        self._payer = Payer(deals, node)
+        self._stream: ByteStream | None = None
+        self._rest = b""
+        self._refused: set[str] = set()
+        self._quiet_s = QUIET_S
+
+    async def take(self, size: int, *, within_s: float | None = None) -> bytes:
         """Exactly the next ``size`` bytes.
 
+        Args:
+            size: How many.
+            within_s: How long the node may take; what paying it takes does not count.
+
         Raises:
+            TimedOut: It took longer.
+            LimitReached: It wants more than can be paid.
             DsnError: The node is gone, refuses, or sends something else.
         """
-        if self._stream is None:
-            self._stream = self._nodes.peer(self.node).get_shards()
-            await self._stream.write(self._request.SerializeToString())
-            await self._stream.done_writing()
         parts, have = ([self._rest], len(self._rest)) if self._rest else ([], 0)
-        while have < size:
-            frame = await self._stream.read()
-            if not frame:
-                name = format_node_id(self.node)
-                raise PeerError(f"{name}: {have} bytes of a shard, {size} asked", peer=name)
-            parts.append(frame)
-            have += len(frame)
+        try:
+            async with asyncio.timeout(within_s) as limit:
+                while have < size:
+                    frame = await self._next(limit)
+                    parts.append(frame)
+                    have += len(frame)
+        except TimeoutError:
+            name = format_node_id(self.node)
+            raise TimedOut(f"{short(self.node)}: a shard stopped coming", peer=name) from None
         whole = parts[0] if len(parts) == 1 else b"".join(parts)
         self._rest = whole[size:]
         return whole[:size] if self._rest else whole
 
-    def close(self) -> None:
-        """End the stream."""
+    async def _next(self, limit: asyncio.Timeout) -> bytes:
+        """The next frame, of whatever size; a node that wants to be paid first is, once."""
+        while True:
+            try:
+                stream = self._stream or await self._open()
+                frame = await self._read(stream)
+                break
+            except DsnError as refusal:
+                await self._make_good(refusal, limit)
+        if not frame or len(frame) > self._end - self._at:
+            name = format_node_id(self.node)
+            raise PeerError(
+                f"{name}: a frame of {len(frame or b'')} bytes of a shard, "
+                f"{self._end - self._at} left",
+                peer=name,
+            )
+        self._at += len(frame)
+        self._refused.clear()
+        voucher = self._payer.received(len(frame))
+        if self._payer.pays and self._at == self._end:
+            await stream.done_writing()
+        elif voucher is not None:
+            with suppress(DsnError):  # on a stream that has ended; the next read tells why
+                await stream.write(self._payer.only(voucher))
+        return frame
+
+    async def _open(self) -> ByteStream:
+        self._stream = self._nodes.peer(self.node).get_shards()
+        request = node_pb2.GetShardRequest(
+            commit=self._commit, start=self._at, end=self._end, first_frame=self._first
+        )
+        self._payer.ask(request)
+        await self._stream.write(request.SerializeToString())
+        if not self._payer.pays:
+            await self._stream.done_writing()
+        return self._stream
+
+    async def _read(self, stream: ByteStream) -> bytes | None:
+        """The next message; under a deal, one that is long in coming may wait to be paid for."""
+        if not self._payer.pays:
+            return await stream.read()
+        reading = asyncio.ensure_future(stream.read())
+        try:
+            await asyncio.wait([reading], timeout=self._quiet_s)
+            if not reading.done():
+                self._quiet_s *= 2
+                with suppress(TransportError, TooMany):
+                    await self._payer.even(self._nodes.line(self.node))
+            return await reading
+        finally:
+            reading.cancel()
+
+    async def _make_good(self, refusal: DsnError, limit: asyncio.Timeout) -> None:
+        """Pay what ``refusal`` asks for; the next read begins a new stream.
+
+        Raises:
+            DsnError: It does not, or did so before and nothing came since.
+        """
+        if refusal.detail_code in self._refused:
+            raise refusal
+        self._refused.add(refusal.detail_code)
+        ends_s, loop = limit.when(), asyncio.get_running_loop()
+        began_s, self.paying = loop.time(), True
+        limit.reschedule(None)
+        try:
+            ahead = max(self._ahead, self._end - self._at)
+            await make_good(self._deals, self.node, refusal, ahead)
+        finally:
+            self.paying = False
+            limit.reschedule(None if ends_s is None else ends_s + loop.time() - began_s)
         if self._stream is not None:
             self._stream.cancel()
+        self._payer, self._stream = Payer(self._deals, self.node), None
+
+    def close(self) -> None:
+        """End the stream; the node may have sent more than came."""
+        if self._stream is not None:
+            self._stream.cancel()
+            self._payer.forgone(self._end - self._at)
+            self._stream = None
 
 
-async def read_whole(nodes: Nodes, node: NodeId, commit: Commit, length: int) -> bytes:
+async def read_whole(
+    nodes: Nodes, deals: Deals, node: NodeId, commit: Commit, length: int
+) -> bytes:
     """A whole shard from ``node``, checked against its commit.
 
     Raises:
         ShardCorrupt: The bytes have another commit; ``peer`` names the node.
     """
-    feed, tree, parts = Feed(nodes, node, commit, 0, length), ShardHasher(), []
+    feed, tree, parts = Feed(nodes, deals, node, commit, 0, length), ShardHasher(), []
     try:
         for start, end in bands(0, length):
-            async with asyncio.timeout(GIVE_UP_S):
-                part = await feed.take(end - start)
+            part = await feed.take(end - start, within_s=GIVE_UP_S)
             tree.update(part)
             parts.append(part)
-    except TimeoutError:
-        raise TimedOut(
-            f"{short(node)}: a shard stopped coming", peer=format_node_id(node)
-        ) from None
     finally:
         feed.close()
     if tree.commit() != commit:
@@ -108,26 +217,33 @@ class SegmentFetch:
     def __init__(
         self,
         nodes: Nodes,
+        deals: Deals,
         segment: int,
         entries: Sequence[ShardPlace],
         holders: Sequence[NodeId],
         plan: Download,
         end: int,
+        *,
         first: int = FRAME_BYTES,
+        ahead: int = 0,
     ) -> None:
         """Prepare to read shards up to byte ``end``.
 
         Args:
             nodes: Connections.
+            deals: Pays.
             segment: For messages.
             entries: The segment's shards, by index.
             holders: Their nodes, by index.
             plan: Which to read; see ``Download``.
             end: End of the last band.
             first: Size of the first frame.
+            ahead: Bytes that will be read from each node in all.
         """
-        self._nodes, self._segment, self._entries, self._holders = nodes, segment, entries, holders
-        self._plan, self._end, self._first = plan, end, first
+        self._nodes, self._deals, self._segment = nodes, deals, segment
+        self._entries, self._holders, self._plan, self._end = entries, holders, plan, end
+        self._first, self._ahead = first, ahead
+        self._unpaid: LimitReached | None = None
         self._feeds: dict[int, Feed] = {}
         self._tasks: dict[asyncio.Task[bytes], int] = {}
         self.indices = plan.start()
@@ -137,6 +253,7 @@ class SegmentFetch:
 
         Raises:
             NotEnoughShards: Too few nodes deliver.
+            LimitReached: And one of the others wants more than can be paid.
         """
         have: dict[int, bytes] = {}
         self._read(self.indices, start, end)
@@ -150,12 +267,14 @@ class SegmentFetch:
                 for task in done:
                     self._take(task, have, start, end)
                 idle_s = 0.0 if done else idle_s + loop.time() - began_s
-                if not done:
+                paying = any(self._feeds[index].paying for index in self._tasks.values())
+                if not done and (not paying or idle_s > PAYING_S):
                     self._read(self._plan.stall(), start, end)
-                over = not self._tasks or idle_s > GIVE_UP_S
+                over = not self._tasks or (idle_s > GIVE_UP_S and not paying)
                 if over and not self._plan.enough(have):
-                    raise self._not_enough(have)
-            self._nodes.late.update(self._holders[index] for index in self._tasks.values())
+                    raise self._unpaid or self._not_enough(have)
+            slow = (index for index in self._tasks.values() if not self._feeds[index].paying)
+            self._nodes.late.update(self._holders[index] for index in slow)
             best = self._best(have)
         finally:
             self._drop_pending()
@@ -166,7 +285,16 @@ class SegmentFetch:
         for index in indices:
             if index not in self._feeds:
                 commit, node = self._entries[index].commit, self._holders[index]
-                self._feeds[index] = Feed(self._nodes, node, commit, start, self._end, self._first)
+                self._feeds[index] = Feed(
+                    self._nodes,
+                    self._deals,
+                    node,
+                    commit,
+                    start,
+                    self._end,
+                    first=self._first,
+                    ahead=self._ahead,
+                )
             task = asyncio.create_task(self._feeds[index].take(end - start))
             self._tasks[task] = index
 
@@ -176,7 +304,9 @@ class SegmentFetch:
         index = self._tasks.pop(task)
         try:
             have[index] = task.result()
-        except DsnError:
+        except DsnError as error:
+            if isinstance(error, LimitReached) and not isinstance(error, TooMany):
+                self._unpaid = error
             self._nodes.late.add(self._holders[index])
             self._feeds.pop(index).close()
             self._read(self._plan.fail(index), start, end)

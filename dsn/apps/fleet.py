@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from dsn.apps.deals import Deals
 from dsn.apps.lanes import Lane, LargeLane, ReceiptFuture, SmallLane
 from dsn.apps.nodes import Nodes
+from dsn.apps.paying import Payer
 from dsn.errors import DsnError, TimedOut
-from dsn.ids import Commit, NodeId, short
+from dsn.ids import Commit, NetworkId, NodeId, short
 from dsn.machines.upload import stall_limit_s
+from dsn.ports import Clock
+from dsn.rpc.channel import NodePeer
 from dsn.units import MIB, SMALL_SHARD_BYTES
 
 WATCH_S = 0.1
@@ -53,6 +57,7 @@ class Fleet:
     def __init__(
         self,
         nodes: Nodes,
+        deals: Deals,
         on_failure: Callable[[NodeId, DsnError], None],
         has_spares: Callable[[], bool],
     ) -> None:
@@ -60,10 +65,12 @@ class Fleet:
 
         Args:
             nodes: Connections.
+            deals: Pay for what is sent.
             on_failure: Told once of every node that is given up.
             has_spares: Whether giving a node up costs no redundancy; patience depends on it.
         """
-        self._nodes, self._on_failure, self._has_spares = nodes, on_failure, has_spares
+        self._nodes, self._deals = nodes, deals
+        self._on_failure, self._has_spares = on_failure, has_spares
         self._large: dict[NodeId, LargeLane] = {}
         self._small: dict[NodeId, SmallLane] = {}
         self._watch = asyncio.create_task(self._watch_lanes())
@@ -81,18 +88,20 @@ class Fleet:
         """The lane for large shards."""
         if node not in self._large:
             depth = max(1, min(2, QUEUED_BYTES // MIB // self.width))
-            peer, network = self._nodes.peer(node), self._nodes.network.network_id
-            self._large[node] = LargeLane(peer, network, self._nodes.clock, depth)
+            self._large[node] = LargeLane(*self._line(node), depth)
             self._fail_new(node, self._large[node])
         return self._large[node]
 
     def small(self, node: NodeId) -> SmallLane:
         """The lane for small shards."""
         if node not in self._small:
-            peer, network = self._nodes.peer(node), self._nodes.network.network_id
-            self._small[node] = SmallLane(peer, network, self._nodes.clock)
+            self._small[node] = SmallLane(*self._line(node))
             self._fail_new(node, self._small[node])
         return self._small[node]
+
+    def _line(self, node: NodeId) -> tuple[NodePeer, Payer, NetworkId, Clock]:
+        network = self._nodes.network.network_id
+        return self._nodes.peer(node), Payer(self._deals, node), network, self._nodes.clock
 
     def _fail_new(self, node: NodeId, lane: Lane) -> None:
         if node in self.failed:

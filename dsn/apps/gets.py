@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dsn.apps.deals import Deals
 from dsn.apps.directories import read_directory
 from dsn.apps.downloads import Reader
 from dsn.apps.faults import Faults
@@ -31,9 +32,12 @@ class Gets:
         clock: Clock,
         kernel: Kernel,
         progress: ProgressSink,
+        *,
+        deals: Deals,
     ) -> None:
-        """Read from ``nodes``; note in ``faults`` who sent what is wrong."""
+        """Read from ``nodes``, paid by ``deals``; note in ``faults`` who sent what is wrong."""
         self._nodes, self._manifests, self._faults = nodes, manifests, faults
+        self._deals = deals
         self._clock, self._kernel, self._progress = clock, kernel, progress
 
     async def get(
@@ -89,7 +93,9 @@ class Gets:
     async def _read(self, manifest: Manifest, start: int, end: int, sink: Sink) -> None:
         inline = manifest.core.open_private(manifest.keys.content_key).inline
         if inline is None:
-            reader = Reader(manifest, self._nodes, self._faults, self._kernel, self._progress)
+            reader = Reader(
+                manifest, self._nodes, self._deals, self._faults, self._kernel, self._progress
+            )
             await reader.read(start, end, sink)
         elif start < end:
             sink.room(end - start)[:] = inline[start:end]

@@ -1,7 +1,8 @@
 """What this client holds on each node, and the revisions that both sides sign over it.
 
 The client journals a revision before it sends it and never signs two contents for one
-number: after a crash it first sends the journalled bytes again.
+number: after a crash it first sends the journalled bytes again. Where nodes are paid, revisions
+are under the deal that is open with a node; what was held under one that is over is forgotten.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsn.apps.deals import Deals
 from dsn.apps.nodes import Nodes
+from dsn.apps.paying import Payer, make_good
 from dsn.core.codec import Reader, Writer
+from dsn.core.hashing import HASH_BYTES
 from dsn.core.keys import SigningKey
 from dsn.errors import DealMismatch, DsnError, InvalidSignature, NotFound, PeerError
-from dsn.ids import ID_BYTES, NO_DEAL, Commit, NodeId, format_node_id, short
+from dsn.ids import ID_BYTES, NO_DEAL, Commit, DealId, NodeId, format_node_id, short
 from dsn.ledger.revision import (
+    DealParties,
     Parties,
     Revision,
+    Signers,
     first_revision,
     next_revision,
     sign_revision,
@@ -28,11 +34,19 @@ from dsn.ledger.revision import (
 from dsn.proofs.inventory import SumTree, holdings, holdings_leaf
 from dsn.store.files import write_atomic
 from dsn.v1 import node_pb2, types_pb2
-from dsn.wire.convert import holdings_from_wire, holdings_to_wire
+from dsn.wire.convert import (
+    HELD_BYTES,
+    SignedRevision,
+    holdings_from_wire,
+    holdings_to_wire,
+    revision_to_wire,
+)
 
 PAGE_ENTRIES = 16_384
 MAX_CHANGES = 16_384
 """Commits in one revision request: half a message."""
+_OLD_BYTES = 3 * 8 + HASH_BYTES
+"""What came before the entries in files that did not name a deal."""
 
 
 @dataclass(slots=True)
@@ -49,9 +63,10 @@ class Held:
 class Holdings:
     """The newest revision and the holdings of every node, kept in one folder."""
 
-    def __init__(self, folder: Path, nodes: Nodes, identity: SigningKey) -> None:
-        """Keep state in ``folder``; sign as ``identity``."""
+    def __init__(self, folder: Path, nodes: Nodes, identity: SigningKey, *, deals: Deals) -> None:
+        """Keep state in ``folder``; sign as ``identity``, or under ``deals`` with their key."""
         self._folder, self._nodes, self._identity = folder, nodes, identity
+        self._deals = deals
         self._add: dict[NodeId, dict[Commit, int]] = {}
         self._drop: dict[NodeId, set[Commit]] = {}
         self._loaded: dict[NodeId, Held] = {}
@@ -91,7 +106,8 @@ class Holdings:
         return [node for node in {**self._add, **self._drop} if self._due(node)]
 
     def _due(self, node: NodeId) -> bool:
-        return bool(self._add.get(node) or self._drop.get(node))
+        held_there = not self._deals.paid or self._deals.get(node) is not None
+        return bool(self._add.get(node) or (held_there and self._drop.get(node)))
 
     async def revise(self, node: NodeId) -> None:
         """Sign all noted changes with ``node``.
@@ -112,7 +128,9 @@ class Holdings:
             self.save_drops()
 
     async def _change(self, node: NodeId, add: Mapping[Commit, int], drop: list[Commit]) -> None:
-        held = self._loaded.get(node) or await self._load(node)
+        held = self._loaded.get(node)
+        if held is None or held.base.deal != self._deals.deal_id(node):
+            held = await self._load(node)
         try:
             await self._revise_once(node, held, add, drop)
         except NotFound:  # pending shards expired there, or were never finished
@@ -129,7 +147,7 @@ class Holdings:
                 tree = tree.remove(commit)
         revision = next_revision(held.base, tree)
         request = node_pb2.ReviseRequest(
-            revision=self._to_wire(node, revision), add=list(add), drop=drop
+            revision=revision_to_wire(self._sign(node, revision)), add=list(add), drop=drop
         )
         write_atomic(self._journal(node), request.SerializeToString(), 0o600)
         try:
@@ -144,27 +162,39 @@ class Holdings:
         for commit in drop:
             held.leaves.pop(commit, None)
         self._store(node, held)
+        self._deals.revised(node, revision.leaves)
 
     async def _send(
         self, node: NodeId, request: node_pb2.ReviseRequest, revision: Revision
     ) -> None:
-        reply = await self._nodes.peer(node).revise(request)
-        verify_node_signature(revision, self._parties(node), reply.revision.node_signature)
+        reply = await self._pay_and_revise(node, request)
+        verify_node_signature(revision, self._signers(node), reply.revision.node_signature)
 
-    def _parties(self, node: NodeId) -> Parties:
+    async def _pay_and_revise(
+        self, node: NodeId, request: node_pb2.ReviseRequest
+    ) -> node_pb2.ReviseReply:
+        """Pay for all that was stored until now; a node that counted more is agreed with, once."""
+        peer, payer = self._nodes.peer(node), Payer(self._deals, node)
+        payer.pay_all(request)
+        try:
+            return await peer.revise(request)
+        except PeerError as refusal:
+            await make_good(self._deals, node, refusal, 0)
+            payer.pay_all(request)
+            return await peer.revise(request)
+
+    def _signers(self, node: NodeId) -> Signers:
+        deal = self._deals.get(node)
+        if deal is not None and self._deals.params is not None:
+            domain = self._deals.params.domain
+            return DealParties(domain, deal.terms.client, deal.terms.provider)
         public = self._nodes.contact(node).public_key
         return Parties(self._nodes.network.network_id, public, self._identity.public)
 
-    def _to_wire(self, node: NodeId, revision: Revision) -> types_pb2.Revision:
-        signature = sign_revision(revision, self._parties(node), self._identity.sign)
-        return types_pb2.Revision(
-            deal=revision.deal,
-            number=revision.number,
-            shards=revision.shards,
-            leaves=revision.leaves,
-            holdings_root=revision.root,
-            client_signature=signature,
-        )
+    def _sign(self, node: NodeId, revision: Revision) -> SignedRevision:
+        signers = self._signers(node)
+        key = self._identity if isinstance(signers, Parties) else self._deals.key
+        return SignedRevision(revision, sign_revision(revision, signers, key.sign), b"")
 
     def _file(self, node: NodeId) -> Path:
         return self._folder / f"{format_node_id(node)}.held"
@@ -174,34 +204,31 @@ class Holdings:
 
     async def _load(self, node: NodeId) -> Held:
         """What this home remembers; else, after ``recover``, what the node has signed by us."""
-        if self._journal(node).exists() or not self._file(node).exists():
+        held = None
+        if self._file(node).exists() and not self._journal(node).exists():
+            held = decode_held(self._file(node).read_bytes())
+        if held is None or held.base.deal != self._deals.deal_id(node):
             await self._fetch(node)
         else:
-            reader = Reader(self._file(node).read_bytes(), "holdings file")
-            number, shards, leaves = reader.u64(), reader.u64(), reader.u64()
-            base = Revision(NO_DEAL, number, shards, leaves, reader.raw(ID_BYTES))
-            entries = reader.raw(reader.left)
-            self._loaded[node] = _held(base, entries)
+            self._loaded[node] = held
         return self._loaded[node]
 
     def _store(self, node: NodeId, held: Held) -> None:
-        base = held.base
-        writer = Writer().u64(base.number).u64(base.shards).u64(base.leaves).raw(base.root, 32)
-        entries = holdings_to_wire(sorted(held.leaves.items()))
-        write_atomic(self._file(node), writer.done() + entries, 0o600)
+        write_atomic(self._file(node), encode_held(held), 0o600)
         self._journal(node).unlink(missing_ok=True)
 
     async def _fetch(self, node: NodeId) -> None:
         """Settle an interrupted revision, then take what the node has signed by us."""
-        journal = self._journal(node)
+        journal, deal = self._journal(node), self._deals.deal_id(node)
         if journal.exists():
             request = node_pb2.ReviseRequest.FromString(journal.read_bytes())
-            with suppress(DealMismatch, NotFound):  # never taken: the node's newest tells
-                await self._nodes.peer(node).revise(request)
+            if request.revision.deal == deal:
+                with suppress(DealMismatch, NotFound):  # never taken: the node's newest tells
+                    await self._pay_and_revise(node, request)
         peer, entries, after, more = self._nodes.peer(node), b"", b"", True
         newest = types_pb2.Revision()
         while more:
-            reply = await peer.get_revision(NO_DEAL, after=after, limit=PAGE_ENTRIES)
+            reply = await peer.get_revision(deal, after=after, limit=PAGE_ENTRIES)
             page = holdings_from_wire(reply.holdings)
             if page and page[0][0] <= after:
                 name = format_node_id(node)
@@ -215,13 +242,15 @@ class Holdings:
             )
         self._loaded[node] = held
         self._store(node, held)
+        self._deals.revised(node, held.base.leaves)
 
     def _checked(self, node: NodeId, wire: types_pb2.Revision) -> Revision:
+        deal = self._deals.deal_id(node)
         if wire.number == 0:
-            return first_revision(NO_DEAL)
-        revision = Revision(NO_DEAL, wire.number, wire.shards, wire.leaves, wire.holdings_root)
+            return first_revision(deal)
+        revision = Revision(deal, wire.number, wire.shards, wire.leaves, wire.holdings_root)
         try:
-            verify_client_signature(revision, self._parties(node), wire.client_signature)
+            verify_client_signature(revision, self._signers(node), wire.client_signature)
         except DsnError as error:
             raise InvalidSignature(
                 f"{short(node)} shows a revision that we never signed", peer=format_node_id(node)
@@ -247,6 +276,29 @@ class Holdings:
         data = writer.done()
         if data or path.exists():
             write_atomic(path, data, 0o600)
+
+
+def encode_held(held: Held) -> bytes:
+    """The file of a node: the deal, its newest revision, and what is held under it."""
+    base = held.base
+    writer = Writer().raw(base.deal, ID_BYTES).u64(base.number).u64(base.shards).u64(base.leaves)
+    entries = holdings_to_wire(sorted(held.leaves.items()))
+    return writer.raw(base.root, HASH_BYTES).done() + entries
+
+
+def decode_held(raw: bytes) -> Held:
+    """Read what ``encode_held`` wrote, or wrote before there were deals.
+
+    Raises:
+        MalformedMessage: It is damaged.
+    """
+    if len(raw) % HELD_BYTES == _OLD_BYTES % HELD_BYTES:
+        raw = NO_DEAL + raw
+    reader = Reader(raw, "holdings file")
+    deal = DealId(reader.raw(ID_BYTES))
+    number, shards, leaves = reader.u64(), reader.u64(), reader.u64()
+    base = Revision(deal, number, shards, leaves, reader.raw(HASH_BYTES))
+    return _held(base, reader.raw(reader.left))
 
 
 def _held(base: Revision, entries: bytes) -> Held:

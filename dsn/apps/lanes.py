@@ -1,4 +1,4 @@
-"""Put streams to one node: groups up, receipts down, and no patience without progress."""
+"""Put streams to one node: groups up, paid ahead, receipts down; no patience without progress."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dsn.apps.paying import Payer
 from dsn.errors import DsnError, MalformedMessage, PeerError, TimedOut
-from dsn.ids import NO_DEAL, Commit, NetworkId
+from dsn.ids import Commit, NetworkId
 from dsn.ledger.receipt import Receipt, verify_receipt
 from dsn.ports import Clock
 from dsn.rpc.channel import NodePeer
@@ -49,12 +50,13 @@ class Small:
 class Lane(ABC):
     """One PutShard stream; once it has an ``error``, every receipt still owed fails with it."""
 
-    def __init__(self, peer: NodePeer, network: NetworkId, clock: Clock) -> None:
-        """Open the stream; its two tasks live until ``close``."""
+    def __init__(self, peer: NodePeer, payer: Payer, network: NetworkId, clock: Clock) -> None:
+        """Open the stream, which ``payer`` pays for; its two tasks live until ``close``."""
         self.peer = peer
         self.error: DsnError | None = None
         self.slowest_s = 0.0
-        self._network, self._clock = network, clock
+        self._payer, self._network, self._clock = payer, network, clock
+        self._announced = 0
         self._stream = peer.put_shards()
         self._owed: deque[Sequence[Sent]] = deque()
         self._due_s = clock.monotonic_s()
@@ -77,6 +79,7 @@ class Lane(ABC):
         for sent in (each for group in self._owed for each in group):
             _fail(sent, error)
         self._owed.clear()
+        self._take_back()
 
     async def close(self) -> None:
         """Let what is queued go out, and end the stream."""
@@ -89,6 +92,7 @@ class Lane(ABC):
         finally:
             for task in self._tasks:
                 task.cancel()
+            self._take_back()
 
     @abstractmethod
     def _busy(self) -> bool:
@@ -111,6 +115,17 @@ class Lane(ABC):
         if not self._owed and not self._busy():
             self._due_s = self._clock.monotonic_s()
 
+    def _announce(self, header: node_pb2.PutHeader, size: int) -> bytes:
+        """The message that ``header`` is, once ``size`` bytes that follow are paid."""
+        self._announced += size
+        self._payer.announce(header, size)
+        return header.SerializeToString()
+
+    def _take_back(self) -> None:
+        """What was announced and got no receipt does not count as sent."""
+        self._payer.unsent(self._announced)
+        self._announced = 0
+
     async def _run(self) -> None:
         try:
             await self._send()
@@ -129,7 +144,7 @@ class Lane(ABC):
         try:
             while (raw := await self._stream.read()) is not None:
                 self._due_s = self._clock.monotonic_s()
-                self._take(receipts_from_wire(raw))
+                self._take(receipts_from_wire(raw, self._payer.deal))
                 self._answered.set()
             if self._owed:
                 raise PeerError(f"{self.peer.name}: the put stream ended without a receipt")
@@ -145,26 +160,40 @@ class Lane(ABC):
             )
         for sent, (said, signature) in zip(self._owed[0], receipts, strict=True):
             receipt = Receipt(
-                NO_DEAL, sent.commit, leaf_count(sent.length), sent.length, said.keep_until_s
+                self._payer.deal,
+                sent.commit,
+                leaf_count(sent.length),
+                sent.length,
+                said.keep_until_s,
             )
             public_key = self.peer.contact.public_key
             verify_receipt(receipt, signature, network=self._network, public_key=public_key)
             if not sent.receipt.done():
                 sent.receipt.set_result(receipt)
+            self._announced -= sent.length
         self._owed.popleft()
 
 
 class LargeLane(Lane):
     """Large shards, one after the other, at most ``depth`` frames queued."""
 
-    def __init__(self, peer: NodePeer, network: NetworkId, clock: Clock, depth: int) -> None:
+    def __init__(
+        self, peer: NodePeer, payer: Payer, network: NetworkId, clock: Clock, depth: int
+    ) -> None:
         """Open the stream."""
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(depth)
-        super().__init__(peer, network, clock)
+        super().__init__(peer, payer, network, clock)
 
     async def begin(self, length: int) -> None:
         """Start a shard of ``length`` bytes; its frames follow."""
-        await self.send(node_pb2.PutHeader(deal=NO_DEAL, length=length).SerializeToString())
+        if self.error is not None:
+            return
+        try:
+            header = self._announce(node_pb2.PutHeader(length=length), length)
+        except DsnError as error:
+            self.fail(error)
+        else:
+            await self.send(header)
 
     async def send(self, message: bytes) -> None:
         """Queue a frame; returns once there is room, at once on a failed lane."""
@@ -201,12 +230,12 @@ class LargeLane(Lane):
 class SmallLane(Lane):
     """Small shards, with the records that point to them, many a message."""
 
-    def __init__(self, peer: NodePeer, network: NetworkId, clock: Clock) -> None:
+    def __init__(self, peer: NodePeer, payer: Payer, network: NetworkId, clock: Clock) -> None:
         """Open the stream."""
         self._queue: deque[Small] = deque()
         self._wake = asyncio.Event()
         self._ended = False
-        super().__init__(peer, network, clock)
+        super().__init__(peer, payer, network, clock)
 
     def put(self, data: bytes, commit: Commit, record: bytes | None = None) -> ReceiptFuture:
         """Queue a whole shard; the receipt comes once the node holds it for good."""
@@ -235,19 +264,19 @@ class SmallLane(Lane):
                 await self._write(self._next_message())
 
     def _next_message(self) -> bytes:
-        message, size = node_pb2.PutHeader(deal=NO_DEAL), 0
+        message, size = node_pb2.PutHeader(), 0
         sent: list[Sent] = []
         while self._queue and len(sent) < BATCH_SHARDS:
-            size += len(self._queue[0].data)
-            if sent and size > BATCH_BYTES:
+            if sent and size + len(self._queue[0].data) > BATCH_BYTES:
                 break
+            size += len(self._queue[0].data)
             small = self._queue.popleft()
             message.small.add(data=small.data, commit=small.sent.commit)
             if small.record is not None:
                 message.records.append(small.record)
             sent.append(small.sent)
         self._owed.append(sent)
-        return message.SerializeToString()
+        return self._announce(message, size)
 
     async def _drain(self) -> None:
         error = self.error

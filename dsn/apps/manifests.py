@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from dsn.apps.deals import Deals
 from dsn.apps.faults import Faults
 from dsn.apps.feeds import HEDGE_S, read_whole
 from dsn.apps.nodes import Nodes
@@ -96,9 +97,9 @@ async def first_good(calls: Sequence[Callable[[], Awaitable[_Value]]]) -> _Value
 class Manifests:
     """Fetches manifests through the network, and remembers who sent wrong copies."""
 
-    def __init__(self, nodes: Nodes, faults: Faults) -> None:
-        """Ask ``nodes``; note in ``faults``."""
-        self._nodes, self._faults = nodes, faults
+    def __init__(self, nodes: Nodes, faults: Faults, *, deals: Deals) -> None:
+        """Ask ``nodes``, paid by ``deals`` if they have to be; note in ``faults``."""
+        self._nodes, self._faults, self._deals = nodes, faults, deals
 
     async def fetch(self, file_id: FileId, keys: FileKeys) -> Manifest:
         """The newest manifest of a file.
@@ -218,7 +219,7 @@ class Manifests:
 
     async def _copy(self, node: NodeId, commit: Commit, length: int) -> bytes:
         try:
-            return await read_whole(self._nodes, node, commit, length)
+            return await read_whole(self._nodes, self._deals, node, commit, length)
         except ShardCorrupt:
             self._faults.note(node, commit, "wrong", "a copy of the manifest")
             raise

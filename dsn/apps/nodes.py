@@ -12,10 +12,13 @@ from dsn.dht.record import Record
 from dsn.dht.routing import BUCKET_SIZE
 from dsn.errors import DsnError, TimedOut, Unreachable
 from dsn.ids import ID_BYTES, NodeId, format_node_id
+from dsn.ledger.terms import SignedTerms, Terms, verify_terms
 from dsn.machines.placement import Candidate
 from dsn.machines.upkeep import sample
 from dsn.ports import Clock, Entropy
 from dsn.rpc.channel import Connections, NodePeer
+from dsn.rpc.line import Line
+from dsn.v1 import node_pb2
 
 ANSWER_S = 4.0
 """Longest wait for a short answer, so that no command hangs on a frozen node."""
@@ -24,6 +27,9 @@ GRACE_S = 0.25
 
 CANDIDATES = 96
 """Nodes asked for their terms before a put: three times what the widest default scheme needs."""
+
+TERMS_LEFT_S = 60.0
+"""Terms that expire sooner are asked for again before a deal is made of them."""
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -87,6 +93,7 @@ class Nodes:
         self.clock = clock
         self.late: set[NodeId] = set()
         self.max_pending: dict[NodeId, int] = {}
+        self.terms: dict[NodeId, SignedTerms] = {}
         self._connections, self._seek, self._entropy = connections, seek, entropy
 
     def contact(self, node: NodeId) -> Contact:
@@ -109,6 +116,28 @@ class Nodes:
     def peer(self, node: NodeId, *, fresh: bool = False) -> NodePeer:
         """A connection to ``node``; see ``Connections.peer``."""
         return self._connections.peer(self.contact(node), fresh=fresh)
+
+    def line(self, node: NodeId) -> Line:
+        """The shared connection to ``node``."""
+        return self._connections.line(self.contact(node))
+
+    async def offer(self, node: NodeId) -> SignedTerms:
+        """The terms that ``node`` stands by now.
+
+        Raises:
+            InvalidSignature: It does not sign what it says.
+            PeerError: ``terms_expired``.
+        """
+        known = self.terms.get(node)
+        if known is None or known.expires_s < self.clock.now_s() + TERMS_LEFT_S:
+            self._keep_terms(node, await self.peer(node).get_terms(timeout_s=ANSWER_S))
+        return self.terms[node]
+
+    def _keep_terms(self, node: NodeId, said: node_pb2.Terms) -> None:
+        signed = SignedTerms(Terms.decode(said.terms), said.expires_s, said.signature)
+        public, now_s = self.contact(node).public_key, self.clock.now_s()
+        verify_terms(signed, network=self.network.network_id, public_key=public, now_s=now_s)
+        self.terms[node], self.max_pending[node] = signed, said.max_pending_bytes
 
     def group(self, contact: Contact) -> str:
         """The placement group of a node: no two shards of a segment share one.
@@ -195,7 +224,7 @@ class Nodes:
         contact = self.contact(node)
         began_s = self.clock.monotonic_s()
         terms = await self._connections.peer(contact).get_terms(timeout_s=ANSWER_S)
-        self.max_pending[node] = terms.max_pending_bytes
+        self._keep_terms(node, terms)
         return Candidate(
             node,
             self.group(contact),

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from dsn.config import DhtSettings
+from dsn.config import DhtSettings, ProviderSettings
 from dsn.core.keys import IdentityKeys, SigningKey
 from dsn.dht.contact import is_address
 from dsn.errors import ConfigError, UsageError
+from dsn.ledger.money import epoch_price
 from dsn.rpc.server import split_address
 from dsn.store.files import write_atomic
 from dsn.store.home import Home
-from dsn.units import MIB, format_size
+from dsn.units import GIB, MIB, format_size
 
 LEAST_CAPACITY_BYTES: Final = 64 * MIB
+TB: Final = 10**12
+_USUAL: Final = ProviderSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class NodeConfig:
     address: str
     dht: DhtSettings
     passphrase: bytes | None = None
+    prices: ProviderSettings = _USUAL
+    """What is asked where bytes are paid."""
 
     @property
     def volume(self) -> Path:
@@ -78,11 +84,63 @@ def configure(
             hint="offer less, or put the home on a larger disk",
             code="capacity_too_large",
         )
-    tables = tomllib.loads(settings_file.read_text("utf-8")) if settings_file.exists() else {}
     offer: dict[str, int | str] = {"capacity": capacity_bytes, "listen": listen}
     if address:
         offer["address"] = address
-    tables["provider"] = tables.get("provider", {}) | offer
+    _change(settings_file, offer)
+
+
+def set_prices(settings_file: Path, prices: Mapping[str, int]) -> None:
+    """Write ``prices``, by the names of ``ProviderSettings``, leaving all else as it is."""
+    _change(settings_file, prices)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRow:
+    """One price on the screen, in credits; disk is for 30 days.
+
+    Attributes:
+        name: What for.
+        gib: A GiB.
+        tb: A TB (10^12 bytes), rounded down.
+        epoch: A GiB-epoch; ``None`` for all but disk, and where nobody pays.
+    """
+
+    name: str
+    gib: int
+    tb: int
+    epoch: int | None = None
+
+    def fields(self) -> dict[str, str]:
+        """As ``--json`` prints it."""
+        epoch = {} if self.epoch is None else {"epoch": str(self.epoch)}
+        return {"gib": str(self.gib), "tb": str(self.tb)} | epoch
+
+    def cells(self) -> list[str]:
+        """As people read it."""
+        epoch = "" if self.epoch is None else f"{self.epoch:,}"
+        return [self.name, f"{self.gib:,}", f"{self.tb:,}", epoch]
+
+
+def price_rows(offered: ProviderSettings, epoch_s: int | None) -> list[PriceRow]:
+    """The prices of a home, on a network with epochs of ``epoch_s`` if it has any."""
+    rows = [
+        PriceRow(name, gib, gib * TB // GIB)
+        for name, gib in (
+            ("disk", offered.disk_price),
+            ("ingress", offered.ingress_price),
+            ("egress", offered.egress_price),
+            ("repair", offered.repair_price),
+        )
+    ]
+    if epoch_s is not None:
+        rows[0] = replace(rows[0], epoch=epoch_price(offered.disk_price, epoch_s))
+    return rows
+
+
+def _change(settings_file: Path, offer: Mapping[str, int | str]) -> None:
+    tables = tomllib.loads(settings_file.read_text("utf-8")) if settings_file.exists() else {}
+    tables["provider"] = tables.get("provider", {}) | dict(offer)
     write_atomic(settings_file, _format_tables(tables).encode())
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from dsn.apps.deals import Deals
 from dsn.apps.faults import Faults
 from dsn.apps.holdings import Holdings
 from dsn.apps.journal import Journal
@@ -21,7 +22,7 @@ from dsn.apps.results import FileState, Placed, PutResult
 from dsn.apps.stored import StoredFile, sign_removal
 from dsn.apps.uploads import PutSession
 from dsn.core.capability import Capability, format_capability, make_capability
-from dsn.core.catalogue import Entry, Removed, Row
+from dsn.core.catalogue import Entry, Paid, Removed, Row
 from dsn.core.directory import Listing
 from dsn.core.keys import LINK_KEY_BYTES, FileKeys, Kind
 from dsn.core.layout import Scheme, default_scheme
@@ -51,16 +52,18 @@ class Puts:
         holdings: Holdings,
         faults: Faults,
         *,
+        deals: Deals,
+        renew: bool,
         clock: Clock,
         entropy: Entropy,
         folder: Path,
         scheme: Scheme | None,
     ) -> None:
-        """Store under ``scheme``, or what the network's size asks for."""
+        """Store under ``scheme``, or what the network's size asks for, paid by ``deals``."""
         self.session, self.catalogue = session, catalogue
         self._manifests, self._holdings, self._faults = manifests, holdings, faults
         self.clock, self._entropy, self.folder = clock, entropy, folder
-        self._scheme = scheme
+        self._scheme, self._deals, self._renew = scheme, deals, renew
         self._named: list[tuple[str, StoredFile, float]] = []
         self._changes: dict[str, Row] = {}
         self._flushing = asyncio.Lock()
@@ -186,11 +189,23 @@ class Puts:
             file.scheme,
             kind,
             int(self.clock.now_s() * 1e6),
+            self._paid(file),
         )
         self._named.append((file.name, file, began_s))
         self._changes[file.name] = entry
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush_later())
+
+    def _paid(self, file: StoredFile) -> Paid | None:
+        parts = [part.shards() for part in (file, *file.children)]
+        expires_s = self._deals.expires_s({node for shards in parts for node in shards})
+        if expires_s is None:
+            return None
+        cost = sum(
+            self._deals.cost({node: held.values() for node, held in shards.items()})
+            for shards in parts
+        )
+        return Paid(cost, expires_s, self._renew)
 
     async def _flush_later(self) -> None:
         await asyncio.sleep(BATCH_S)
@@ -304,6 +319,7 @@ class Puts:
         segments = file.layout.segments
         placed = file.upload.placed(segments) if segments else len(file.copies)
         total = file.scheme.total if segments else file.scheme.manifest_copies
+        paid = self.catalogue.entries[name].paid
         return PutResult(
             name,
             link(Kind.READ),
@@ -317,6 +333,8 @@ class Puts:
             total,
             file.sent_bytes + sum(child.sent_bytes for child in file.children),
             self.clock.monotonic_s() - began_s,
+            None if paid is None else paid.cost,
+            None if paid is None else paid.expires_s,
             tuple(file.warnings),
             tuple(_placed(reason) for reason in self.session.explain(file)),
         )

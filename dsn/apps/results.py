@@ -42,7 +42,10 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """A stored file or directory and the links that open it."""
+    """A stored file or directory and the links that open it.
+
+    ``cost`` is in base units and ``expires_s`` in Unix seconds; ``None`` where nobody pays.
+    """
 
     name: str
     read: str
@@ -56,6 +59,8 @@ class PutResult:
     total: int
     uploaded_bytes: int
     seconds: float
+    cost: int | None = None
+    expires_s: int | None = None
     warnings: tuple[str, ...] = ()
     explained: tuple[Placed, ...] = ()
 
@@ -72,7 +77,10 @@ class GetResult:
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """A line of ``dsn ls``: ``state`` is what was last seen, not asked anew."""
+    """A line of ``dsn ls``: ``state`` is what was last seen, not asked anew.
+
+    ``cost`` is in base units and ``expires_s`` in Unix seconds; ``None`` where nobody pays.
+    """
 
     name: str
     size: int
@@ -80,6 +88,8 @@ class ListedFile:
     kind: str
     scheme: str
     added_s: int
+    cost: int | None = None
+    expires_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,8 @@ class FileInfo:
     sequence: int
     holders: tuple[Holder, ...]
     state: FileState
+    cost: int | None = None
+    expires_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,20 @@ class RemoveResult:
     name: str
     freed_bytes: int
     pending_nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenewResult:
+    """A file that lasts longer now; nodes that did not agree hold it only as long as before.
+
+    ``added_cost`` is in base units: what the longer term adds if every epoch is proven.
+    """
+
+    name: str | None
+    file_id: str
+    expires_s: int
+    added_cost: int
+    refused_nodes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class StoredFile:
         children: Files that a directory's listing names.
         content_bytes: What a person takes for its size: of a directory, all its files.
         journal: Told of every segment whose rows all have receipts.
+        reserved: Nodes that were asked to store its rows under a deal.
     """
 
     name: str
@@ -65,6 +66,7 @@ class StoredFile:
     children: list[StoredFile] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     journal: Callable[[int], None] | None = None
+    reserved: set[NodeId] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Derive all keys."""
@@ -77,6 +79,12 @@ class StoredFile:
     def layout(self) -> FileLayout:
         """How the file is cut."""
         return FileLayout(self.size, self.scheme.required)
+
+    @property
+    def row_bytes(self) -> int:
+        """What one of its nodes stores of all segments."""
+        layout = self.layout
+        return sum(layout.segment(each).shard_bytes for each in range(layout.segments))
 
     @property
     def file_id(self) -> FileId:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from dsn.apps.deals import Deals
 from dsn.apps.fleet import Fleet
 from dsn.apps.holdings import Holdings
 from dsn.apps.lanes import ReceiptFuture
@@ -21,16 +22,15 @@ from dsn.apps.nodes import Nodes
 from dsn.apps.pointers import Pointers
 from dsn.apps.readback import read_back
 from dsn.apps.results import Progress, ProgressSink
+from dsn.apps.rows import Rows
 from dsn.apps.stored import Box, StoredFile, seal_manifest, sign_file_pointer
-from dsn.core.erasure import Erasure
 from dsn.core.layout import Scheme
 from dsn.core.manifest import SegmentSeal
 from dsn.core.merkle import ShardHasher
-from dsn.core.segment import SegmentEncoder, bands
+from dsn.core.segment import SegmentEncoder
 from dsn.dht.record import next_sequence
-from dsn.errors import DsnError, Unreachable, UsageError
+from dsn.errors import DsnError, Unreachable
 from dsn.ids import Commit, NodeId, short
-from dsn.kernels import isal
 from dsn.ledger.receipt import Receipt
 from dsn.machines import placement
 from dsn.machines.placement import Candidate, Reason, uniform
@@ -72,24 +72,24 @@ class PutSession:
         kernel: Kernel,
         notice: Callable[[str], None],
         progress: ProgressSink,
+        deals: Deals,
     ) -> None:
-        """Store on ``nodes``; arithmetic runs in ``kernel``."""
-        self.nodes, self.holdings = nodes, holdings
+        """Store on ``nodes``, paid by ``deals``; arithmetic runs in ``kernel``."""
+        self.nodes, self.holdings, self._deals = nodes, holdings, deals
         self.pointers = Pointers(nodes)
         self.files: list[StoredFile] = []
-        self._clock, self._entropy, self._kernel = clock, entropy, kernel
+        self._clock, self._entropy, self._rows = clock, entropy, Rows(kernel)
         self._notice, self._progress = notice, progress
         self._candidates: list[Candidate] = []
         self._one_large_file = asyncio.Lock()
         self._receipts: set[ReceiptFuture] = set()
         self._under_way: Counter[NodeId] = Counter()
-        self._buffer = bytearray()
-        self._erasures: dict[Scheme, Erasure] = {}
 
     async def __aenter__(self) -> Self:
         """Ask all nodes for their terms."""
         self._fleet = Fleet(
             self.nodes,
+            self._deals,
             self._on_failure,
             lambda: all(file.upload.has_spares for file in self.files),
         )
@@ -167,49 +167,20 @@ class PutSession:
     # rows
 
     async def _encode(self, file: StoredFile, segment: int) -> None:
-        encoder = self._encoder(file, segment, self._entropy(16))
-        await self._limit_pending(file, encoder.layout.shard_bytes)
-        length = encoder.layout.shard_bytes
+        length = file.layout.segment(segment).shard_bytes
+        await self._limit_pending(file, length)
+        await self._reserve_rows(file)
+        encoder = self._rows.encoder(file, segment, self._entropy(16))
         shipments = [ship(file, row, length) for row in file.upload.assign(segment)]
         groups = [self._fleet.group(each.node, length) for each in shipments]
-        for start, end in bands(0, length):
-            frames = await self._kernel.run(self._band, encoder, file, segment, start, end)
+        async for end, frames in self._rows.bands(encoder, file, segment):
             for group, frame in zip(groups, frames, strict=True):
                 await group.send(frame)
-            del frames
+            frames.clear()
             self._progress(Progress("put", self._plain_end(file, segment, encoder, end), file.size))
         file.seals[segment] = SegmentSeal(encoder.keys.salt, encoder.digest())
         for shipment, group, commit in zip(shipments, groups, encoder.commits(), strict=True):
             self._expect(await group.end(commit), shipment)
-
-    def _encoder(self, file: StoredFile, segment: int, salt: bytes) -> SegmentEncoder:
-        layout, scheme = file.layout.segment(segment), file.scheme
-        need = scheme.required * layout.shard_bytes
-        scratch = scheme.total * FRAME_BYTES  # parity, and the band's plaintext
-        if len(self._buffer) < need + scratch:
-            self._buffer = bytearray(need + scratch)
-        view = memoryview(self._buffer)
-        if scheme not in self._erasures:
-            self._erasures[scheme] = Erasure(scheme.required, scheme.total, isal.load())
-        erasure = self._erasures[scheme]
-        keys = file.segment_keys(segment, salt)
-        return SegmentEncoder(keys, layout, erasure, view[:need], view[need : need + scratch])
-
-    def _plain(
-        self, encoder: SegmentEncoder, file: StoredFile, segment: int, start: int, end: int
-    ) -> memoryview:
-        """Read a band's plaintext into the end of the scratch space."""
-        assert file.source is not None
-        first, stop = encoder.plain_range(start, end)
-        base = file.layout.plain(segment).start
-        plain = memoryview(self._buffer)[len(self._buffer) - (stop - first) :]
-        file.source.read_into(base + first, plain)
-        return plain
-
-    def _band(
-        self, encoder: SegmentEncoder, file: StoredFile, segment: int, start: int, end: int
-    ) -> list[bytes]:
-        return encoder.band(start, end, self._plain(encoder, file, segment, start, end))
 
     @staticmethod
     def _plain_end(file: StoredFile, segment: int, encoder: SegmentEncoder, end: int) -> int:
@@ -244,35 +215,38 @@ class PutSession:
     async def _complete(self, file: StoredFile) -> None:
         """Wait for all receipts; re-place rows as long as there are spares."""
         await self.all_receipts()
-        while rows := file.upload.pending():
+        while file.upload.pending():
+            await self._reserve_rows(file)
+            rows = file.upload.pending()
             for segment in sorted({row.segment for row in rows}):
                 await self._resend(file, segment, [r for r in rows if r.segment == segment])
             await self.all_receipts()
 
     async def _resend(self, file: StoredFile, segment: int, rows: Sequence[Row]) -> None:
         """Make some rows of a sealed segment again, from the source."""
-        seal = file.seals[segment]
-        encoder = self._encoder(file, segment, seal.salt)
-        for start, end in bands(0, encoder.layout.shard_bytes):
-            await self._kernel.run(self._reseal, encoder, file, segment, start, end)
-        if encoder.digest() != seal.hash:
-            raise UsageError(
-                f"{file.name or 'a file'} changed while it was read",
-                code="source_changed",
-                hint="put it again when nothing writes to it",
-            )
+        encoder = await self._rows.again(file, segment)
         for row in rows:
             shipment, tree = ship(file, row, encoder.layout.shard_bytes), ShardHasher()
             group = self._fleet.group(shipment.node, shipment.length)
-            frames = encoder.row(row.index, shipment.generation, tree)
-            while (frame := await self._kernel.run(next, frames, None)) is not None:
+            async for frame in self._rows.frames(encoder, row, shipment.generation, tree):
                 await group.send(frame)
             self._expect(await group.end(tree.commit()), shipment)
 
-    def _reseal(
-        self, encoder: SegmentEncoder, file: StoredFile, segment: int, start: int, end: int
-    ) -> None:
-        encoder.seal(start, end, self._plain(encoder, file, segment, start, end))
+    async def _reserve_rows(self, file: StoredFile) -> None:
+        """Have deals with all nodes of ``file``: spares step in for those that do not agree."""
+        while fresh := [node for node in file.upload.nodes if node not in file.reserved]:
+            file.reserved.update(fresh)
+            await self._reserve(dict.fromkeys(fresh, file.row_bytes))
+
+    async def _reserve(self, sizes: Mapping[NodeId, int]) -> None:
+        """Lock what it costs to store ``sizes`` bytes, by node; those that refuse are given up.
+
+        Raises:
+            LimitReached: It is more than the account has, or than may be spent.
+            Unreachable: ``ledger_unreachable``, and more has to be locked.
+        """
+        for node, refusal in (await self._deals.reserve(sizes)).items():
+            self._fleet.fail(node, refusal)
 
     async def _limit_pending(self, file: StoredFile, coming_bytes: int) -> None:
         """Sign for what is stored before a node's bound on unsigned bytes is met."""
@@ -320,6 +294,9 @@ class PutSession:
         self, file: StoredFile, boxes: dict[NodeId, list[Box]], pointer: bytes
     ) -> None:
         """Store every holder's boxes; the pointer travels with the head."""
+        await self._reserve(
+            {node: sum(len(box.data) for box in each) for node, each in boxes.items()}
+        )
         waits = {}
         for node, (head, *pages) in boxes.items():
             receipts = [await self._store(node, page) for page in pages]

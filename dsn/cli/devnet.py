@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from dsn.apps import devnet_run
-from dsn.apps.devnet import Devnet, Process, create, exists, lock
+from dsn.apps.devnet import Devnet, Process, exists, lock
+from dsn.apps.devnet_make import create
 from dsn.cli.session import Session, pass_session
 from dsn.config import parse_size
 from dsn.errors import UsageError
@@ -20,6 +21,7 @@ from dsn.ui.figures import count, format_seconds
 from dsn.ui.table import fields, print_table
 
 DEFAULT_NODES = 12
+DEFAULT_EPOCH_S = 5
 
 directory_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--dir",
@@ -48,7 +50,13 @@ def devnet() -> None:
     help="What may hold at most one shard of a segment; node at first.",
 )
 @click.option("--capacity", metavar="SIZE", help="What each node offers at first, such as 2GB.")
-@click.option("--epoch-s", type=click.IntRange(1), metavar="S", help="Has no effect yet.")
+@click.option(
+    "--epoch-s",
+    type=click.IntRange(2),
+    metavar="S",
+    help=f"How long an epoch of the ledger lasts; {DEFAULT_EPOCH_S} at first.",
+)
+@click.option("--free", is_flag=True, help="Without a ledger: nobody pays for anything.")
 @click.option("--chain", is_flag=True, help="Has no effect yet.")
 @pass_session
 def up(
@@ -58,30 +66,37 @@ def up(
     group: str | None,
     capacity: str | None,
     epoch_s: int | None,
+    free: bool,
     chain: bool,
 ) -> None:
     """Create the network in D, or start what does not run of the one there.
 
-    It is ready when the command returns.
+    Beside N nodes it runs a ledger and two witnesses. It is ready when the command returns.
     """
-    if epoch_s is not None or chain:
-        session.notice("note: there are no epochs and no chain yet; --epoch-s, --chain do nothing")
+    if chain:
+        session.notice("note: there is no chain yet; --chain does nothing")
+    if free and epoch_s is not None:
+        raise UsageError("--epoch-s is the ledger's, --free has none", hint="leave one out")
     directory.mkdir(parents=True, exist_ok=True)
     with lock(directory):
         if exists(directory):
             network = Devnet.load(directory)
-            _tell_ignored(session, nodes, group, capacity)
+            _tell_ignored(session, nodes, group, capacity, epoch_s, free or None)
         else:
-            network = _create(directory, nodes or DEFAULT_NODES, group or "node", capacity)
+            seconds = None if free else epoch_s or DEFAULT_EPOCH_S
+            network = _create(directory, nodes or DEFAULT_NODES, group or "node", capacity, seconds)
         _bring_up(session, network)
 
 
-def _create(directory: Path, nodes: int, group: str, capacity: str | None) -> Devnet:
+def _create(
+    directory: Path, nodes: int, group: str, capacity: str | None, epoch_s: int | None
+) -> Devnet:
     return create(
         directory,
         nodes=nodes,
         group="subnet" if group == "subnet" else "node",
         capacity_bytes=None if capacity is None else parse_size(capacity),
+        epoch_s=epoch_s,
         clock=SystemClock(),
         entropy=system_entropy,
     )
@@ -91,7 +106,7 @@ def _bring_up(session: Session, network: Devnet) -> None:
     began_s, ran = time.monotonic(), len(network.running())
     network = session.run(devnet_run.bring_up(network, network.processes))
     session.emit(network.fields())
-    everyone = count(len(network.processes), "node")
+    everyone = _everyone(network)
     if ran == len(network.processes):
         session.say(f"already running: {everyone}")
     else:
@@ -159,6 +174,13 @@ def start(session: Session, name: str, directory: Path) -> None:
     session.say(f"{name} serves at {network.named(name).address}")
 
 
+def _everyone(network: Devnet) -> str:
+    """``12 nodes, a ledger and 2 witnesses``."""
+    nodes = count(len(network.of_role("node")), "node")
+    witnesses = count(len(network.of_role("witness")), "witness", "witnesses")
+    return f"{nodes}, a ledger and {witnesses}" if network.of_role("ledger") else nodes
+
+
 def _places(network: Devnet) -> list[tuple[str, str]]:
     return [
         ("client home", str(network.client_home)),
@@ -175,7 +197,7 @@ def _row(process: Process) -> tuple[str, ...]:
 
 def _tell_ignored(session: Session, *given: object) -> None:
     if any(value is not None for value in given):
-        session.notice("note: the network is there; --nodes, --group, --capacity do nothing now")
+        session.notice("note: the network is there; only 'devnet up --dir D' of this counts now")
 
 
 def _tell_killed(session: Session, killed: Sequence[str]) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import click
 
 from dsn.apps.results import FileInfo, Holder, ListedFile
-from dsn.cli.put import NOT_YET_PRICED
+from dsn.cli.paying import format_credits, paid_fields, warn_expiring
 from dsn.cli.session import Session, pass_session
+from dsn.runtime.clock import SystemClock
 from dsn.ui.figures import count, format_date
 from dsn.ui.table import fields, print_table
 from dsn.units import format_size
@@ -23,12 +24,16 @@ def ls(session: Session) -> None:
     """List what is stored; the state is the one seen last, nothing is asked anew."""
     files = session.with_client(lambda client: client.ls())
     session.emit([listed_fields(file) for file in files])
+    warn_expiring(session, files, SystemClock().now_s())
     if session.json:
         return
     if not files:
         session.notice("nothing is stored yet; 'dsn put PATH' stores a file")
         return
-    print_table(("NAME", "SIZE", "STATE", "SCHEME", "ADDED (UTC)"), map(_listed_row, files))
+    headings = ["NAME", "SIZE", "STATE", "SCHEME", "ADDED (UTC)"]
+    if any(file.expires_s is not None for file in files):
+        headings += ["EXPIRES (UTC)", "COST"]
+    print_table(headings, (_listed_row(file)[: len(headings)] for file in files))
 
 
 @click.command()
@@ -64,12 +69,16 @@ def rm(session: Session, names: Sequence[str]) -> None:
 
 def listed_fields(file: ListedFile) -> dict[str, object]:
     """The stable output of one line of ``ls``."""
-    return dataclasses.asdict(file) | {"state": file.state.value} | NOT_YET_PRICED
+    known = dataclasses.asdict(file) | {"state": file.state.value}
+    del known["expires_s"]
+    return known | paid_fields(file.cost, file.expires_s)
 
 
 def info_fields(found: FileInfo) -> dict[str, object]:
     """The output of ``info``."""
-    return dataclasses.asdict(found) | {"state": found.state.value}
+    known = dataclasses.asdict(found) | {"state": found.state.value}
+    del known["expires_s"]
+    return known | paid_fields(found.cost, found.expires_s)
 
 
 def _listed_row(file: ListedFile) -> tuple[str, ...]:
@@ -80,6 +89,8 @@ def _listed_row(file: ListedFile) -> tuple[str, ...]:
         file.state.value,
         file.scheme,
         format_date(file.added_s),
+        "-" if file.expires_s is None else format_date(file.expires_s),
+        "-" if file.cost is None else f"{file.cost:,}",
     )
 
 
@@ -106,3 +117,6 @@ def _info_pairs(found: FileInfo) -> Iterator[tuple[str, str]]:
     if found.mtime_s is not None:
         yield "modified", f"{format_date(found.mtime_s)} UTC"
     yield "state", found.state.value
+    if found.cost is not None and found.expires_s is not None:
+        yield "expires", f"{format_date(found.expires_s)} UTC"
+        yield "cost", f"{format_credits(found.cost)} up to then"

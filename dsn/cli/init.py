@@ -13,7 +13,7 @@ from dsn.cli.session import Session, pass_session
 from dsn.core.keys import IdentityKeys, SigningKey, node_id_of
 from dsn.core.phrase import format_phrase, parse_phrase
 from dsn.dht.network import Network, parse_network
-from dsn.errors import ConfigError, UsageError
+from dsn.errors import ConfigError, EntryRefused, LimitReached, TransportError, UsageError
 from dsn.ids import format_base32, format_node_id
 from dsn.runtime.entropy import system_entropy
 from dsn.store.home import Home
@@ -55,18 +55,48 @@ def init(session: Session, network: Path | None, passphrase_file: Path | None) -
     session.say(_lines_of(phrase))
     if joined is None:
         session.notice("next: dsn join NETWORK_FILE")
+    elif joined.ledger_params is not None:
+        session.notice("next: dsn wallet bind, for an account on the ledger")
 
 
 @click.command()
 @click.argument("network_file", type=click.Path(path_type=Path))
+@click.option("--no-wallet", is_flag=True, help="Do not open an account on the ledger now.")
 @pass_session
-def join(session: Session, network_file: Path) -> None:
-    """Join the network that NETWORK_FILE describes, once its signature is checked."""
+def join(session: Session, network_file: Path, no_wallet: bool) -> None:
+    """Join the network that NETWORK_FILE describes, once its signature is checked.
+
+    Where disk and bandwidth are paid, this also opens an account: the first credits from the
+    network's faucet, if it has one, and the identity bound to them.
+    """
     home = Home.open(session.home_path())
     joined = _join(home, _read_network(network_file))
     contacts = len(joined.contacts)
-    session.emit({"home": str(home.path), "network": _named(joined), "contacts": contacts})
     session.say(f"joined {joined.genesis.name}: {count(contacts, 'contact')} to start from")
+    account = {} if no_wallet or joined.ledger_params is None else _enrol(session, home)
+    described = {"home": str(home.path), "network": _named(joined), "contacts": contacts}
+    session.emit(described | account)
+
+
+def _enrol(session: Session, home: Home) -> dict[str, object]:
+    """Open an account for ``home``; that it must wait is no failure.
+
+    Returns:
+        What the command prints of it.
+    """
+    from dsn.apps.wallet import PATIENCE_S, enrol
+    from dsn.ledger.settlement import format_address
+
+    secret = passphrase(session, home)
+    try:
+        done = session.run(enrol(home, secret, patience_s=PATIENCE_S))
+    except (TransportError, LimitReached, EntryRefused) as error:
+        session.warn(f"no account yet: {error.message}; 'dsn wallet bind' does it later")
+        return {"drawn": "0", "bound": False}
+    address = format_address(done.address)
+    drawn = f", {done.drawn:,} credits from the faucet" if done.drawn else ""
+    session.say(f"paid at {address}{drawn}")
+    return {"address": address, "drawn": str(done.drawn), "bound": True}
 
 
 @click.command()

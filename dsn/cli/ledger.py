@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,10 +18,12 @@ from dsn.ui.table import fields, print_table
 if TYPE_CHECKING:
     from dsn.apps.ledger.batch import Refused
     from dsn.apps.ledger.check import Report
+    from dsn.apps.ledgerd.run import Place, Ready
     from dsn.ledger.checkpoint import Checkpoint
     from dsn.ledger.log import TreeHead
     from dsn.ledger.params import LedgerParams
     from dsn.ports import LedgerStore
+    from dsn.store.home import Home
 
 ledger_option = click.option(
     "--ledger",
@@ -131,6 +134,12 @@ def export(session: Session, file: TextIO, place: str | None) -> None:
     type=click.File("rb"),
     help="A checkpoint that the operator signed; the ledger must be what it says.",
 )
+@click.option(
+    "--evidence",
+    metavar="FILE",
+    type=click.File("rb"),
+    help="Judge a file of evidence instead, by the keys of this home's network or of --network.",
+)
 @pass_session
 def check(
     session: Session,
@@ -139,15 +148,21 @@ def check(
     network: Path | None,
     params: Path | None,
     checkpoint: Any,
+    evidence: Any,
 ) -> int:
     """Replay a ledger from its beginning: every signature, rule, state root and hash.
 
     Exits with 1 if something is wrong, and says after which entry. An exported ledger says
-    nothing of its network: give --network and --params with --from. Beacon evidence is not judged.
+    nothing of its network: give --network and --params with --from. With --evidence it says whom
+    the file convicts of what, and exits with 1 if it convicts nobody.
     """
     from dsn.apps.ledger.check import check_lines, check_store
     from dsn.ledger.params_text import parse_params
 
+    if evidence is not None:
+        if place or file or params or checkpoint:
+            raise UsageError("--evidence goes with --network only", code="usage")
+        return _judge(session, evidence, network)
     if file is not None:
         if place is not None:
             raise UsageError("a ledger or a file, not both", code="usage")
@@ -178,19 +193,129 @@ def show(session: Session, subject: str | None, place: str | None) -> None:
     session.say(fields(list(_flat(found))))
 
 
+@ledger.command()
+@ledger_option
+@click.option("--listen", metavar="HOST:PORT", help="Where to serve; 0.0.0.0:7078 at first.")
+@click.option("--http", metavar="HOST:PORT", help="Serve checkpoint and tiles over HTTP here.")
+@click.option(
+    "--record",
+    metavar="FILE",
+    type=click.File("a", encoding="utf-8"),
+    help="Append every entry to FILE as a JSON line, refused ones with their code.",
+)
+@pass_session
+def run(
+    session: Session,
+    place: str | None,
+    listen: str | None,
+    http: str | None,
+    record: TextIO | None,
+) -> None:
+    """Run the network's ledger, on its operator's home, until it is told to stop.
+
+    What it acknowledged survives any end. The first start makes the ledger.
+    """
+    from dsn.apps.ledgerd.run import Place
+    from dsn.cli.secrets import passphrase
+    from dsn.runtime.logs import configure_logs
+    from dsn.runtime.process import silence_grpc, tune_allocator
+    from dsn.store.home import Home
+
+    given = {"ledger__place": place, "ledger__listen": listen, "ledger__http": http}
+    settings = session.settings(**given)
+    silence_grpc()
+    home, offered = Home.open(session.home_path()), settings.ledger
+    kept = offered.place or str(home.path / "ledger")
+    where = Place(kept, home.state, offered.listen, offered.http, record)
+    configure_logs(settings.log.level, as_json=not sys.stderr.isatty())
+    tune_allocator()
+    session.run(_serve(session, home, where, passphrase(session, home)))
+
+
+@ledger.command()
+@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@ledger_option
+@pass_session
+def backup(session: Session, target: Path, place: str | None) -> None:
+    """Copy the ledger into DIR, also while it runs, with the newest checkpoint.
+
+    A ledger on PostgreSQL is copied with pg_dump.
+    """
+    from dsn.apps.ledgerd.backup import back_up
+    from dsn.store.home import Home
+
+    state = Home(session.home_path()).state
+    entries = back_up(_place(session, place), state, target)
+    session.emit({"backup": str(target), "entries": entries})
+    session.say(f"{target}: {count_entries(entries)}")
+
+
+@ledger.command()
+@click.argument("source", metavar="FROM", type=click.Path(path_type=Path))
+@ledger_option
+@pass_session
+def restore(session: Session, source: Path, place: str | None) -> None:
+    """Put the copy in FROM where 'ledger run' looks for it; nothing is overwritten.
+
+    If more than the copy has was signed already, 'ledger run' refuses to go on with it.
+    """
+    from dsn.apps.ledger.light import no_ledger_here
+    from dsn.apps.ledgerd.backup import restore
+    from dsn.store.home import Home
+
+    home = Home(session.home_path())
+    network, where = home.network(), _place(session, place)
+    if network.ledger_params is None:
+        raise no_ledger_here(network)
+    entries = restore(source, where, home.state, network.ledger_params)
+    session.emit({"ledger": where, "entries": entries})
+    session.say(f"{where}: {count_entries(entries)}")
+    session.notice("next: dsn ledger check, then dsn ledger run")
+
+
 def count_entries(entries: int) -> str:
     """``1 entry``, ``12 entries``."""
     return count(entries, "entry", "entries")
 
 
 def _place(session: Session, place: str | None) -> str:
-    return place or str(session.home_path() / "ledger")
+    return place or session.settings().ledger.place or str(session.home_path() / "ledger")
+
+
+async def _serve(session: Session, home: Home, place: Place, secret: bytes | None) -> None:
+    from dsn.apps.ledgerd.run import run_ledger
+    from dsn.runtime.clock import SystemClock
+    from dsn.runtime.process import stop_signals
+
+    def say(ready: Ready) -> None:
+        session.emit({"node_id": ready.node_id, "address": ready.address, "http": ready.http})
+        session.say(f"the ledger of {ready.network} serves on {ready.address}")
+        sys.stdout.flush()
+
+    with stop_signals() as stopped:
+        await run_ledger(home, place, secret, clock=SystemClock(), stopped=stopped, on_ready=say)
 
 
 def _open(session: Session, place: str | None) -> LedgerStore:
     from dsn.store.ledger import open_ledger
 
     return open_ledger(_place(session, place), signer=False)
+
+
+def _judge(session: Session, evidence: Any, network: Path | None) -> int:
+    """0 if the file ``evidence`` convicts somebody, else 1."""
+    from dsn.apps.ledger.evidence_check import MAX_EVIDENCE_BYTES, check_evidence
+    from dsn.apps.ledger.light import no_ledger_here
+    from dsn.apps.networks import read_network
+    from dsn.store.home import Home
+
+    judged_by = read_network(network) if network else Home(session.home_path()).network()
+    if judged_by.ledger_params is None:
+        raise no_ledger_here(judged_by)
+    found = check_evidence(evidence.read(MAX_EVIDENCE_BYTES + 1), judged_by.ledger_params)
+    session.emit(found.fields())
+    session.say(found.line)
+    return 0 if found.ok else 1
 
 
 def _params(network: Path | None, params: Path | None) -> LedgerParams:

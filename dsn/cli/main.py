@@ -31,8 +31,13 @@ SECTIONS = {
         "ls": ("dsn.cli.files:ls", "List what is stored."),
         "info": ("dsn.cli.files:info", "Show one file and who holds it."),
         "check": ("dsn.cli.check:check", "Have the holders prove a file."),
+        "quote": ("dsn.cli.quote:quote", "Say what storing would cost, and how safe it is."),
+        "renew": ("dsn.cli.renew:renew", "Have stored files last longer."),
         "share": ("dsn.cli.share:share", "Print a link that opens one file."),
         "rm": ("dsn.cli.files:rm", "Remove files and free their space."),
+    },
+    "Credits": {
+        "wallet": ("dsn.cli.wallet:wallet", "What this home has, and paying others."),
     },
     "Network": {
         "net": ("dsn.cli.net:net", "Found a network, see its nodes, follow a search."),
@@ -41,6 +46,7 @@ SECTIONS = {
     "Operators": {
         "provider": ("dsn.cli.provider:provider", "Offer disk to the network."),
         "ledger": ("dsn.cli.ledger:ledger", "Keep a ledger, export it, check it."),
+        "witness": ("dsn.cli.witness:witness", "Replay the ledger and cosign what was found."),
         "config": ("dsn.cli.config:config", "Show every setting and where it came from."),
     },
 }

@@ -18,7 +18,7 @@ def run_with_client(
 ) -> Result:
     """Open the client of the session's home, run ``work`` and close it again."""
     home = Home.open(session.home_path())
-    secret = passphrase(session, home)
+    secret, settings = passphrase(session, home), session.settings()
 
     async def run() -> Result:
         with session.progress() as progress:
@@ -27,7 +27,8 @@ def run_with_client(
                 notice=session.notice,
                 progress=progress,
                 passphrase=secret,
-                dht=session.settings().dht,
+                dht=settings.dht,
+                storing=settings.client,
             )
             async with opened as client:
                 return await work(client)

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from dsn.cli.secrets import passphrase
 from dsn.cli.session import Session, pass_session
 from dsn.config import FILE_NAME, Settings, parse_size
-from dsn.errors import ConfigError, UsageError
+from dsn.errors import ConfigError, Unreachable, UsageError
 from dsn.store.home import Home
-from dsn.ui.table import fields
+from dsn.ui.table import fields, print_table
 from dsn.units import format_size
 
 if TYPE_CHECKING:
     from dsn.apps.node.run import Ready
     from dsn.apps.provider import NodeConfig
 
+CREDITS: Final = (
+    "disk", "ingress", "egress", "relay", "slashed", "total", "unclaimed", "forecast",
+    "earned", "available",
+)  # fmt: skip
+"""Fields that are amounts."""
+_EARNINGS_S: Final = 20.0
+_SHORT: Final = 12
+_UNPAID_DISK: Final = (
+    "disk is not paid yet: nodes hand in no proofs so far; what is stored and read is paid"
+)
 SPACE = ("used", "reserved", "trash", "overhead", "free", "withheld", "capacity")
 
 
@@ -112,6 +123,83 @@ def status(session: Session) -> None:
     session.say(fields(_readable(answer)))
 
 
+@provider.command()
+@click.option("--deals", is_flag=True, help="Show every deal, too.")
+@pass_session
+def earnings(session: Session, deals: bool) -> None:
+    """Show what this home has earned: settled on the ledger, promised, and to be expected.
+
+    It works whether the node runs or not.
+    """
+    home = Home.open(session.home_path())
+    answer = session.run(_earnings(home, lambda: passphrase(session, home)))
+    session.emit(answer)
+    rows = answer.pop("deals")
+    session.say(fields(_readable(answer)))
+    if deals and not session.json:
+        headings = ("deal", "state", "end", "ingress", "egress", "total", "unclaimed")
+        print_table(headings, [[_cell(row, name) for name in headings] for row in rows])
+    session.notice(_UNPAID_DISK)
+
+
+@provider.command()
+@click.option("--disk", type=click.IntRange(0), help="Credits a GiB stored for 30 days.")
+@click.option("--ingress", type=click.IntRange(0), help="Credits a GiB sent to the node.")
+@click.option("--egress", type=click.IntRange(0), help="Credits a GiB read from it.")
+@click.option("--repair", type=click.IntRange(0), help="Credits a GiB that it loses.")
+@pass_session
+def price(
+    session: Session,
+    disk: int | None,
+    ingress: int | None,
+    egress: int | None,
+    repair: int | None,
+) -> None:
+    """Show what this home asks, or set it.
+
+    Deals that are open keep the prices that both signed.
+    """
+    from dsn.apps.provider import price_rows, set_prices
+
+    home = Home.open(session.home_path())
+    given = {"disk": disk, "ingress": ingress, "egress": egress, "repair": repair}
+    changes = {f"{name}_price": value for name, value in given.items() if value is not None}
+    settings = session.settings(**{f"provider__{name}": v for name, v in changes.items()})
+    if changes:
+        set_prices(home.path / FILE_NAME, changes)
+    params = home.network().ledger_params if home.network_file.exists() else None
+    rows = price_rows(settings.provider, None if params is None else params.epoch_s)
+    session.emit({row.name: row.fields() for row in rows})
+    headings = ("price", "per GiB", "per TB", "per GiB and epoch")
+    if not session.json:
+        print_table(headings, [row.cells() for row in rows])
+    if changes:
+        session.notice("a running node takes them at its next start")
+
+
+async def _earnings(home: Home, secret: Callable[[], bytes | None]) -> dict[str, Any]:
+    """What the node of ``home`` answers, or the home itself if none runs."""
+    from dsn.apps.ledger.light import no_ledger_here
+    from dsn.apps.node.money import earnings_at_home
+    from dsn.runtime.clock import SystemClock
+    from dsn.runtime.control import ask_control
+
+    network = home.network()
+    if network.ledger_params is None:
+        raise no_ledger_here(network)
+    try:
+        return await ask_control(home.control_socket, "earnings", timeout_s=_EARNINGS_S)
+    except Unreachable:
+        root = home.load_root(secret())
+        return (await earnings_at_home(home, network, root, SystemClock())).fields()
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    if name in CREDITS:
+        return f"{int(row[name]):,}"
+    return str(row[name])[:_SHORT]
+
+
 def _node_config(session: Session, settings: Settings) -> NodeConfig:
     from dsn.apps.provider import NodeConfig
 
@@ -124,7 +212,7 @@ def _node_config(session: Session, settings: Settings) -> NodeConfig:
         )
     secret = passphrase(session, home)
     return NodeConfig(
-        home, int(offered.capacity), offered.listen, offered.address, settings.dht, secret
+        home, int(offered.capacity), offered.listen, offered.address, settings.dht, secret, offered
     )
 
 
@@ -146,7 +234,10 @@ async def _serve(session: Session, config: NodeConfig) -> None:
 
 
 def _readable(answer: dict[str, Any]) -> list[tuple[str, str]]:
-    return [
-        (key.replace("_", " "), format_size(value) if key in SPACE else str(value))
-        for key, value in answer.items()
-    ]
+    return [(key.replace("_", " "), _text(key, value)) for key, value in answer.items()]
+
+
+def _text(key: str, value: Any) -> str:
+    if key in SPACE:
+        return format_size(value)
+    return f"{int(value):,}" if key in CREDITS else str(value)

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dsn.apps.results import PutResult
+from dsn.cli.paying import (
+    Spending,
+    budget_option,
+    days_option,
+    days_until,
+    format_credits,
+    paid_fields,
+    quote_fields,
+    quote_pairs,
+    spending,
+)
 from dsn.cli.session import Session, pass_session
 from dsn.errors import NotFound, UsageError
-from dsn.ui.figures import count, format_seconds, format_speed
-from dsn.ui.table import columns
+from dsn.runtime.clock import SystemClock
+from dsn.ui.figures import count, format_date, format_seconds, format_speed
+from dsn.ui.table import columns, fields
 from dsn.units import format_size
 
 if TYPE_CHECKING:
+    from dsn.apps.client import Client
     from dsn.core.layout import Scheme
 
 STDIN = "-"
-NOT_YET_PRICED = {"cost": None, "expires": None}
-"""Fields of the stable output that stay null until there is a ledger to fill them."""
 
 
 @click.command()
@@ -31,6 +43,11 @@ NOT_YET_PRICED = {"cost": None, "expires": None}
 @click.option(
     "--scheme", metavar="REQUIRED/TOTAL", help="Any REQUIRED of TOTAL shards give the file back."
 )
+@days_option
+@click.option("--until", metavar="DATE", help="As --days, up to the end of DATE (2027-03-31).")
+@click.option("--renew", is_flag=True, help="Have later puts keep it from expiring.")
+@budget_option
+@click.option("--dry-run", is_flag=True, help="Only say what it would cost; nothing is sent.")
 @click.option("--explain", is_flag=True, help="Show why each node holds the file, or does not.")
 @pass_session
 def put(
@@ -39,6 +56,11 @@ def put(
     recursive: bool,
     name: str | None,
     scheme: str | None,
+    days: int | None,
+    until: str | None,
+    renew: bool,
+    budget: int | None,
+    dry_run: bool,
     explain: bool,
 ) -> None:
     """Store files and directories; - is standard input.
@@ -48,11 +70,23 @@ def put(
     from dsn.apps.client import PutItem
 
     chosen = choose_scheme(session.settings(client__scheme=scheme).client.scheme)
+    paid = spending(session, term_days(days, until), budget)
     items = [
         PutItem(path=path, name=stored, recursive=recursive)
         for path, stored in name_sources(paths, recursive, name)
     ]
-    results = session.with_client(lambda client: client.put(items, scheme=chosen))
+    if dry_run:
+        show_quote(session, total_size([item.path for item in items]), chosen, paid)
+        return
+
+    async def work(client: Client) -> list[PutResult]:
+        results = await client.put(
+            items, scheme=chosen, days=paid.days, budget=paid.budget, renew=renew
+        )
+        await client.renew_due()
+        return results
+
+    results = session.with_client(work)
     for result in results:
         describe(session, result)
         if explain:
@@ -62,6 +96,45 @@ def put(
         [results[0].read] if len(results) == 1 else [f"{r.read}  {r.name}" for r in results]
     )
     session.emit(to_fields(results, explain=explain))
+
+
+def term_days(days: int | None, until: str | None) -> int | None:
+    """What ``--days`` and ``--until`` say, if one of them is given.
+
+    Raises:
+        UsageError: Both are, or ``bad_date``.
+    """
+    if until is None:
+        return days
+    if days is not None:
+        raise UsageError("--days and --until both say how long", hint="give one of them")
+    return days_until(until, datetime.fromtimestamp(SystemClock().now_s(), UTC).date())
+
+
+def total_size(paths: Sequence[Path | None]) -> int:
+    """Bytes of all files in and below ``paths``.
+
+    Raises:
+        UsageError: Standard input, whose size nobody knows before it is read.
+    """
+    if None in paths:
+        raise UsageError(
+            "standard input has no size before it is read", hint="dsn quote SIZE tells its cost"
+        )
+    files = (
+        file
+        for path in paths
+        if path is not None
+        for file in ([path] if path.is_file() else path.rglob("*"))
+    )
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())
+
+
+def show_quote(session: Session, size: int, scheme: Scheme | None, paid: Spending) -> None:
+    """Say what storing ``size`` bytes would cost."""
+    quote = session.with_client(lambda client: client.quote(size, scheme=scheme, days=paid.days))
+    session.say(fields(list(quote_pairs(quote, durability=True))))
+    session.emit(quote_fields(quote))
 
 
 def choose_scheme(text: str) -> Scheme | None:
@@ -133,6 +206,10 @@ def describe(session: Session, result: PutResult) -> None:
         f"{format_size(result.uploaded_bytes)} sent in {format_seconds(result.seconds)} "
         f"({format_speed(result.size, result.seconds)})"
     )
+    if result.cost is not None and result.expires_s is not None:
+        session.notice(
+            f"{format_credits(result.cost)} until it expires, {format_date(result.expires_s)} UTC"
+        )
     for warning in result.warnings:
         session.warn(warning)
 
@@ -161,15 +238,17 @@ def to_fields(results: Sequence[PutResult], *, explain: bool = False) -> dict[st
     """The stable output: the object of one put, or all of them under ``files``."""
     objects: list[dict[str, object]] = []
     for result in results:
-        fields = dataclasses.asdict(result) | NOT_YET_PRICED
+        known = dataclasses.asdict(result)
+        del known["expires_s"]
         if not explain:
-            del fields["explained"]
-        objects.append(fields)
+            del known["explained"]
+        objects.append(known | paid_fields(result.cost, result.expires_s))
     if len(objects) == 1:
         return objects[0]
+    costs = [result.cost for result in results if result.cost is not None]
     return {
         "files": objects,
         "size": sum(result.size for result in results),
         "uploaded_bytes": sum(result.uploaded_bytes for result in results),
-        "cost": None,
+        **paid_fields(sum(costs) if costs else None, None),
     }

@@ -26,8 +26,23 @@ MAX_RUNS = 40
 """Runs a slot record lists: 52 bytes each, well below a record's 4 KiB."""
 GROWTH = 2
 """A run is at least this many times larger than all newer ones together."""
-_REMOVED, _PRESENT = 0, 1
+_REMOVED, _PRESENT, _PAID = 0, 1, 2
 _LEAST_ROW_BYTES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What storing a file costs its owner, and how long it lasts.
+
+    Attributes:
+        cost: Base units up to then, if every epoch is proven.
+        expires_s: Unix seconds; nodes keep it for the grace of their deals beyond that.
+        renew: Whether later puts keep it from expiring.
+    """
+
+    cost: int
+    expires_s: int
+    renew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,7 @@ class Entry:
         scheme: Its erasure code.
         kind: File or directory.
         added_us: Unix microseconds of the put.
+        paid: ``None`` where nobody pays.
     """
 
     name: str
@@ -51,6 +67,7 @@ class Entry:
     scheme: Scheme
     kind: FileKind
     added_us: int
+    paid: Paid | None = None
 
     def __post_init__(self) -> None:
         """Refuse what a decoder would refuse."""
@@ -89,10 +106,15 @@ def encode_run(rows: Sequence[Row]) -> bytes:
     """The fixed encoding of rows sorted by name, each name once."""
     out = Writer().raw(tags.CATALOGUE, tags.TAG_BYTES).u32(len(rows))
     for row in rows:
-        out.text(row.name).u8(_PRESENT if isinstance(row, Entry) else _REMOVED)
-        if isinstance(row, Entry):
-            out.raw(row.owner_key, LINK_KEY_BYTES).raw(row.file_id, ID_BYTES).u64(row.size)
-            out.u8(row.scheme.required).u8(row.scheme.total).u8(row.kind.value).u64(row.added_us)
+        out.text(row.name)
+        if isinstance(row, Removed):
+            out.u8(_REMOVED)
+            continue
+        out.u8(_PRESENT if row.paid is None else _PAID)
+        out.raw(row.owner_key, LINK_KEY_BYTES).raw(row.file_id, ID_BYTES).u64(row.size)
+        out.u8(row.scheme.required).u8(row.scheme.total).u8(row.kind.value).u64(row.added_us)
+        if row.paid is not None:
+            out.u64(row.paid.cost).u64(row.paid.expires_s).u8(row.paid.renew)
     return out.done()
 
 
@@ -120,16 +142,25 @@ def decode_run(data: bytes) -> tuple[Row, ...]:
 
 def _read_row(reader: Reader) -> Row:
     name, state = reader.text(MAX_PATH_BYTES), reader.u8()
-    if state > _PRESENT:
+    if state > _PAID:
         raise reader.refuse(f"unknown state {state} of a name")
     try:
         if state == _REMOVED:
             return Removed(name)
         owner_key, file_id = reader.raw(LINK_KEY_BYTES), FileId(reader.raw(ID_BYTES))
         size, scheme = reader.u64(), read_scheme(reader)
-        return Entry(name, owner_key, file_id, size, scheme, read_kind(reader), reader.u64())
+        kind, added_us = read_kind(reader), reader.u64()
+        paid = _read_paid(reader) if state == _PAID else None
+        return Entry(name, owner_key, file_id, size, scheme, kind, added_us, paid)
     except UsageError as error:
         raise reader.refuse(error.message) from error
+
+
+def _read_paid(reader: Reader) -> Paid:
+    cost, expires_s, renew = reader.u64(), reader.u64(), reader.u8()
+    if renew > 1:
+        raise reader.refuse(f"a flag of {renew}, 0 or 1 needed")
+    return Paid(cost, expires_s, renew == 1)
 
 
 def merge(runs: Iterable[Iterable[Row]]) -> dict[str, Entry]:

@@ -73,6 +73,7 @@ PROMISE: Final = _tag("promise")
 # ledger state
 CELL_KEY: Final = _tag("cell")
 CELL: Final = _tag("state")
+CELL_LEAF: Final = _tag("stateleaf")
 CELL_NODE: Final = _tag("statenode")
 # settlement
 SETTLEMENT: Final = _tag("settle")

@@ -33,6 +33,24 @@ class Traffic:
         """With ``size`` more bytes read."""
         return replace(self, egress_bytes=self.egress_bytes + size)
 
+    def __add__(self, other: Traffic) -> Traffic:
+        """Both together."""
+        return self.stored(other.ingress_bytes).read(other.egress_bytes)
+
+    def __sub__(self, other: Traffic) -> Traffic:
+        """What is more than ``other``, each way; never below 0."""
+        return Traffic(
+            max(0, self.ingress_bytes - other.ingress_bytes),
+            max(0, self.egress_bytes - other.egress_bytes),
+        )
+
+    def at_most(self, other: Traffic) -> Traffic:
+        """As much as both have, each way."""
+        return Traffic(
+            min(self.ingress_bytes, other.ingress_bytes),
+            min(self.egress_bytes, other.egress_bytes),
+        )
+
 
 def ingress_due(terms: Deal, traffic: Traffic) -> int:
     """What the bytes stored cost."""

@@ -29,6 +29,7 @@ KEPT_BITS: Final = 720
 NO_NODE: Final = NodeId(bytes(ID_BYTES))
 _BITS_BYTES: Final = KEPT_BITS // 8
 _AMOUNT_BYTES: Final = 16
+_ACCOUNT_BYTES: Final = ADDRESS_BYTES + 3 * _AMOUNT_BYTES + 6 * 8 + _BITS_BYTES + 3 * HASH_BYTES
 
 
 class CellKind(IntEnum):
@@ -164,13 +165,26 @@ class AccountCell:
 
     def encode(self) -> bytes:
         """The fields, in order; the bits as 90 bytes, the newest epoch last."""
-        writer = Writer().raw(self.address, ADDRESS_BYTES)
-        _amount(writer, self.available, self.withdrawn, self.burned)
-        _words(writer, self.nonce, self.deposits, self.deals)
-        writer.raw(self.node, ID_BYTES).u64(self.rolled)
-        writer.raw(self.bits.to_bytes(_BITS_BYTES, "big"), _BITS_BYTES)
-        writer.raw(self.live, HASH_BYTES).u64(self.live_leaves)
-        return writer.raw(self.frozen, HASH_BYTES).u64(self.frozen_leaves).done()
+        raw = b"".join(
+            (
+                self.address,
+                self.available.to_bytes(_AMOUNT_BYTES, "big"),
+                self.withdrawn.to_bytes(_AMOUNT_BYTES, "big"),
+                self.burned.to_bytes(_AMOUNT_BYTES, "big"),
+                self.nonce.to_bytes(8, "big"),
+                self.deposits.to_bytes(8, "big"),
+                self.deals.to_bytes(8, "big"),
+                self.node,
+                self.rolled.to_bytes(8, "big"),
+                self.bits.to_bytes(_BITS_BYTES, "big"),
+                self.live,
+                self.live_leaves.to_bytes(8, "big"),
+                self.frozen,
+                self.frozen_leaves.to_bytes(8, "big"),
+            )
+        )
+        assert len(raw) == _ACCOUNT_BYTES
+        return raw
 
     @classmethod
     def read(cls, reader: Reader) -> AccountCell:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from dsn.core.codec import Reader, Writer
+from dsn.core.codec import Reader
 from dsn.errors import MalformedMessage
 from dsn.ids import ID_BYTES, NetworkId
 from dsn.ledger import bodies, disputes
@@ -87,9 +87,10 @@ class Entry:
 
     def encode(self) -> bytes:
         """The bytes that stand in the log, before the signature."""
-        writer = Writer().u8(self.body.kind).raw(self.network, ID_BYTES)
-        writer.raw(self.signer, ADDRESS_BYTES).u64(self.nonce)
-        return writer.var(self.body.encode()).done()
+        assert (len(self.network), len(self.signer)) == (ID_BYTES, ADDRESS_BYTES)
+        body = self.body.encode()
+        head = bytes((self.body.kind,)) + self.network + self.signer
+        return head + self.nonce.to_bytes(8, "big") + len(body).to_bytes(4, "big") + body
 
     @classmethod
     def decode(cls, raw: bytes) -> Entry:

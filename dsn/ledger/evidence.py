@@ -1,10 +1,10 @@
-"""Evidence that a key signed two checkpoints which cannot both be true.
+"""Evidence: what anyone can judge offline, with the network file's keys alone.
 
-Two notes and at most one Merkle path, which anyone can judge offline with the network file's keys
-alone. It convicts a key and not a name: an operator that forks its log, and a witness that
-cosigns both sides of a fork.
+Three kinds share one file format: two checkpoints that cannot both be true, which convict an
+operator that forks its log and a witness that cosigns both sides; a promise that was not kept; a
+step that the rules do not allow. Evidence convicts a key and not a name.
 
-Spec: docs/spec/economy.md#evidence.
+Spec: docs/spec/evidence.md.
 """
 
 from __future__ import annotations
@@ -12,26 +12,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
+from typing import Final, assert_never
 
-from dsn.core.codec import Reader, Writer
-from dsn.core.hashing import HASH_BYTES
+from dsn.core.codec import Reader
 from dsn.errors import InvalidProof
 from dsn.ledger.checkpoint import (
-    MAX_NOTE_BYTES,
     KeyKind,
     NoteKey,
     SignedCheckpoint,
-    format_checkpoint,
-    parse_checkpoint,
     unsigned,
     verify_checkpoint,
 )
+from dsn.ledger.conviction import (
+    MAGIC,
+    Conviction,
+    EvidenceKind,
+    begin,
+    read_note,
+    read_path,
+    write_note,
+    write_path,
+)
 from dsn.ledger.cosignature import cosigned_at
+from dsn.ledger.fraud import Fraud, judge_fraud
 from dsn.ledger.log import fold_prefix_proof
-
-MAX_PATH: Final = 64
-"""The way through a log of 2^63 leaves, and where it starts."""
+from dsn.ledger.promise import BrokenPromise, judge_promise
+from dsn.ledger.trust import Trust
 
 
 class Fault(Enum):
@@ -46,7 +52,7 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class Contradiction:
     """Two checkpoints, each with one line, by the same key.
 
     ``smaller`` has fewer leaves, or as many and a body that sorts first, so one contradiction has
@@ -65,29 +71,20 @@ class Evidence:
 
     def encode(self) -> bytes:
         """The fixed encoding."""
-        writer = Writer().var(format_checkpoint(self.smaller)).var(format_checkpoint(self.larger))
-        writer.u8(len(self.path))
-        for digest in self.path:
-            writer.raw(digest, HASH_BYTES)
+        writer = begin(EvidenceKind.CONTRADICTION)
+        write_note(writer, self.smaller)
+        write_note(writer, self.larger)
+        write_path(writer, self.path)
         return writer.done()
 
     @classmethod
-    def decode(cls, raw: bytes) -> Evidence:
-        """Read what ``encode`` wrote; it convicts nobody before ``judge``.
-
-        Args:
-            raw: Untrusted.
+    def read(cls, reader: Reader) -> Contradiction:
+        """Take the fields out of ``reader`` (untrusted).
 
         Raises:
-            MalformedMessage: It is no evidence, not in order, or has a line too many.
+            MalformedMessage: Not in order, or a line too many.
         """
-        reader = Reader(raw, "evidence")
-        smaller, larger = (parse_checkpoint(reader.var(MAX_NOTE_BYTES)) for _ in range(2))
-        count = reader.u8()
-        if count > MAX_PATH:
-            raise reader.refuse(f"a path of {count} hashes, at most {MAX_PATH} allowed")
-        path = tuple(reader.raw(HASH_BYTES) for _ in range(count))
-        reader.end()
+        smaller, larger, path = read_note(reader), read_note(reader), read_path(reader)
         if len(smaller.signatures) != 1 or len(larger.signatures) != 1:
             raise reader.refuse("one line a checkpoint needed")
         if _order(smaller) > _order(larger):
@@ -95,9 +92,68 @@ class Evidence:
         return cls(smaller, larger, path)
 
 
+Evidence = Contradiction | BrokenPromise | Fraud
+_KINDS: Final[dict[EvidenceKind, type[Evidence]]] = {
+    EvidenceKind.CONTRADICTION: Contradiction,
+    EvidenceKind.BROKEN_PROMISE: BrokenPromise,
+    EvidenceKind.FRAUD: Fraud,
+}
+
+
+def kind_of(evidence: Evidence) -> EvidenceKind:
+    """Which kind it is."""
+    return next(kind for kind, each in _KINDS.items() if isinstance(evidence, each))
+
+
+def decode_evidence(raw: bytes) -> Evidence:
+    """Read what any kind's ``encode`` wrote; it convicts nobody before ``convict``.
+
+    Args:
+        raw: Untrusted.
+
+    Raises:
+        MalformedMessage: It is no evidence, or of a kind that is not known.
+    """
+    reader = Reader(raw, "evidence")
+    if reader.raw(min(len(MAGIC), reader.left)) != MAGIC:
+        raise reader.refuse("it does not begin like one")
+    kind = reader.u8()
+    if kind not in _KINDS:
+        raise reader.refuse(f"kind {kind} is not known")
+    evidence = _KINDS[EvidenceKind(kind)].read(reader)
+    reader.end()
+    return evidence
+
+
+def convict(evidence: Evidence, trust: Trust) -> Conviction:
+    """Who did wrong, and what.
+
+    Args:
+        evidence: Untrusted.
+        trust: From the network file; evidence brings no key of its own.
+
+    Raises:
+        InvalidProof: ``other_log``: of another network; ``unknown_key``: it accuses a key that is
+            not this network's; else as the judge of its kind, ``no_fault`` if nothing is wrong.
+        DsnError: As the judge of its kind.
+    """
+    match evidence:
+        case BrokenPromise():
+            return judge_promise(evidence, trust)
+        case Fraud():
+            return judge_fraud(evidence, trust)
+        case Contradiction():
+            accused = _accused(evidence, trust)
+            fault = judge(evidence, accused)
+            sizes = [each.checkpoint.size for each in (evidence.smaller, evidence.larger)]
+            return Conviction(accused, fault.value, _SAID[fault].format(*sizes))
+        case _:
+            assert_never(evidence)
+
+
 def accuse(
     one: SignedCheckpoint, other: SignedCheckpoint, key: NoteKey, path: Sequence[bytes] = ()
-) -> Evidence:
+) -> Contradiction:
     """Make evidence against ``key`` out of two checkpoints, in any order.
 
     Args:
@@ -112,12 +168,12 @@ def accuse(
         InvalidSignature: As ``judge``.
     """
     smaller, larger = sorted((_only(one, key), _only(other, key)), key=_order)
-    evidence = Evidence(smaller, larger, tuple(path))
+    evidence = Contradiction(smaller, larger, tuple(path))
     judge(evidence, key)
     return evidence
 
 
-def judge(evidence: Evidence, accused: NoteKey) -> Fault:
+def judge(evidence: Contradiction, accused: NoteKey) -> Fault:
     """What ``accused`` did, if it did anything wrong.
 
     Args:
@@ -154,6 +210,26 @@ def judge(evidence: Evidence, accused: NoteKey) -> Fault:
         f"both checkpoints can be true, of {smaller.size} and {larger.size} leaves",
         code="no_fault",
     )
+
+
+_SAID: Final = {
+    Fault.FORK: "signed two different checkpoints of {} entries",
+    Fault.HISTORY: "signed a log of {} entries, and one of {} that does not begin with it",
+    Fault.REWIND: "signed a log of {} entries after one of {}",
+}
+
+
+def _accused(evidence: Contradiction, trust: Trust) -> NoteKey:
+    for signed in (evidence.smaller, evidence.larger):
+        if signed.checkpoint.origin != trust.operator.name:
+            raise InvalidProof(
+                f"checkpoints of {signed.checkpoint.origin}, {trust.operator.name} expected",
+                code="other_log",
+            )
+    for key in (trust.operator, *trust.quorum.witnesses):
+        if (key.name, key.key_id) == evidence.accused:
+            return key
+    raise InvalidProof(f"{evidence.accused[0]} is no key of this network", code="unknown_key")
 
 
 def _signed_at(signed: SignedCheckpoint, key: NoteKey) -> int:

@@ -12,6 +12,7 @@ from dsn.core.codec import U64_MAX, Writer
 from dsn.core.keys import KEY_BYTES, PUBLIC_KEY_BYTES
 from dsn.errors import ConfigError
 from dsn.ledger.cells import KEPT_BITS
+from dsn.ledger.cosignature import MAX_WITNESSES
 from dsn.ledger.money import PPM
 from dsn.ledger.settlement import ADDRESS_BYTES, NO_ADDRESS, Address
 from dsn.ledger.typed import Domain
@@ -20,7 +21,8 @@ MAX_CLAIM_EPOCHS: Final = 700
 """A provider that claims later than this may find that the ledger forgot proven epochs."""
 MAX_TERM: Final = 1 << 32
 OPEN_S: Final = 600
-MAX_VDF_BITS: Final = 4_096
+MAX_VDF_BITS: Final = 1_024
+"""What chiavdf squares in."""
 _CHAIN_BYTES: Final = 32
 _COUNTS: Final = (
     "quorum", "epoch_s", "open_s", "salt_ms", "vdf_iterations", "vdf_bits", "entry_fee",
@@ -109,6 +111,7 @@ def check_params(params: LedgerParams) -> None:
     """
     accounts = [account for account, _ in params.allocation]
     rules = {
+        "witnesses": len(params.witnesses) <= MAX_WITNESSES,
         "quorum": 0 <= params.quorum <= len(params.witnesses),
         "epoch_s": 1 <= params.epoch_s <= U64_MAX,
         "open_s": 0 <= params.open_s <= params.epoch_s,

@@ -6,11 +6,10 @@ Spec: docs/spec/economy.md#pledge.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from dsn.errors import PeerError
 from dsn.ids import DealId
-from dsn.ledger.revision import Revision
 from dsn.ledger.typed import Statement, Struct
 from dsn.proofs.inventory import EMPTY_ROOT, MAX_TOTAL
 
@@ -28,11 +27,6 @@ class Pledge(Statement):
     shards: int
     leaves: int
     root: bytes
-
-    @classmethod
-    def of(cls, revision: Revision) -> Self:
-        """What ``revision`` says."""
-        return cls(revision.deal, revision.number, revision.shards, revision.leaves, revision.root)
 
 
 def check_pledge(pledge: Pledge) -> None:

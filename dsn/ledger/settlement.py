@@ -10,15 +10,17 @@ Spec: docs/spec/economy.md#settlement-key; SEC 1 4.1.6, RFC 6979, EIP-2, EIP-55.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, NewType
 
-from coincurve import PrivateKey, PublicKey
-from eth_hash.backends.pycryptodome import keccak256
+from coincurve import PrivateKey
 
 from dsn.core import tags
 from dsn.core.hashing import HASH_BYTES
 from dsn.core.keys import KEY_BYTES, hkdf
 from dsn.errors import InvalidSignature, UsageError
+from dsn.kernels.keccak import keccak256
+from dsn.kernels.recovery import public_keys
 
 Address = NewType("Address", bytes)
 """20 bytes: who signs for money, here and on any EVM chain."""
@@ -54,7 +56,7 @@ class SettlementKey:
                 code="bad_settlement_key",
                 hint="make another key",
             ) from error
-        self.address = _address_of(self._key.public_key)
+        self.address = _address_of(self._key.public_key.format(compressed=False)[1:])
 
     @classmethod
     def derive(cls, root: bytes) -> SettlementKey:
@@ -84,9 +86,27 @@ def recover(digest: bytes, signature: bytes) -> Address:
             ``malleated_signature``: a second spelling, with s in the upper half or v neither 27
             nor 28.
 
-    Cost: about 60 us.
+    Cost: about 50 us.
     """
     assert len(digest) == HASH_BYTES
+    (key,) = public_keys([digest], [_compact(signature)])
+    if not key:
+        raise InvalidSignature("the signature is by no key")
+    return _address_of(key)
+
+
+def recover_all(digests: Sequence[bytes], signatures: Sequence[bytes]) -> list[Address | None]:
+    """As ``recover`` of each digest and its signature (untrusted); ``None`` where that raises.
+
+    Cost: about 50 us each; other threads run meanwhile.
+    """
+    assert all(len(digest) == HASH_BYTES for digest in digests)
+    keys = public_keys(digests, [_compact_or_zeros(each) for each in signatures])
+    return [_address_of(key) if key else None for key in keys]
+
+
+def _compact(signature: bytes) -> bytes:
+    """r, s and parity of a signature in its one spelling."""
     if len(signature) != SETTLEMENT_SIGNATURE_BYTES:
         raise InvalidSignature(
             f"a signature of {len(signature)} bytes, {SETTLEMENT_SIGNATURE_BYTES} needed"
@@ -96,11 +116,14 @@ def recover(digest: bytes, signature: bytes) -> Address:
         raise _malleated(f"v is {signature[64]}, 27 or 28 needed")
     if int.from_bytes(signature[32:64], "big") > _HALF_ORDER:
         raise _malleated("s is in the upper half of the order")
-    raw = signature[:64] + bytes([parity])
+    return signature[:64] + bytes((parity,))
+
+
+def _compact_or_zeros(signature: bytes) -> bytes:
     try:
-        return _address_of(PublicKey.from_signature_and_message(raw, digest, hasher=None))
-    except ValueError as error:
-        raise InvalidSignature("the signature is by no key") from error
+        return _compact(signature)
+    except InvalidSignature:
+        return bytes(SETTLEMENT_SIGNATURE_BYTES)
 
 
 def format_address(address: Address) -> str:
@@ -136,8 +159,9 @@ def parse_address(text: str) -> Address:
     return address
 
 
-def _address_of(public_key: PublicKey) -> Address:
-    return Address(keccak256(public_key.format(compressed=False)[1:])[-ADDRESS_BYTES:])
+def _address_of(key: bytes) -> Address:
+    """Of both coordinates of a public key."""
+    return Address(keccak256(key)[-ADDRESS_BYTES:])
 
 
 def _malleated(reason: str) -> InvalidSignature:

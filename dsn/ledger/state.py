@@ -10,7 +10,7 @@ Spec: docs/spec/economy.md#ledger-state-and-rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from dsn.core.hashing import HASH_BYTES
@@ -136,7 +136,7 @@ class State:
             tree = tree.put(cell.key, digest)
         cells = {**self.cells, **{cell.key: cell for cell in changes.cells}}
         inventories = {**self.inventories, **changes.inventories}
-        return replace(self, tree=tree, cells=cells, inventories=inventories)
+        return State(self.params, tree, self.source, cells, inventories)
 
     def rebased(self, source: CellSource) -> State:
         """The same state, once ``source`` has all that was touched: a store, after a commit."""

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol, Self
 
-from eth_hash.backends.pycryptodome import keccak256
-
 from dsn.core.codec import Reader
 from dsn.core.hashing import HASH_BYTES
 from dsn.errors import InvalidSignature
 from dsn.ids import NetworkId
+from dsn.kernels.keccak import keccak256
 from dsn.ledger.settlement import (
     ADDRESS_BYTES,
     Address,
@@ -188,7 +187,15 @@ def verify_typed(message: Typed, domain: Domain, signature: bytes, signer: Addre
         InvalidSignature: ``invalid_signature``: somebody else did, or signed something else;
             ``malleated_signature``: a second spelling of a signature.
     """
-    found = recover(digest(domain, message), signature)
+    check_signer(message, recover(digest(domain, message), signature), signer)
+
+
+def check_signer(message: Typed, found: Address, signer: Address) -> None:
+    """Check that ``found``, who was recovered from the signature of ``message``, is ``signer``.
+
+    Raises:
+        InvalidSignature: ``invalid_signature``.
+    """
     if found != signer:
         raise InvalidSignature(
             f"{message.struct.name.lower()}: signed by {format_address(found)}, "

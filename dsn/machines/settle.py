@@ -5,20 +5,24 @@ client counts what it sent and received, and signs a voucher when half a window 
 never stands still, and either side loses a window at most. What is about to be stored is paid
 before it is sent, as far as it passes the window.
 
+Counts drift apart where a call broke off: a group may be stored though its receipt got lost, and
+bytes may be on their way that nobody waits for any more. The client keeps what it cannot know
+apart, and grants a node that much and no more.
+
 Spec: docs/spec/economy.md#bandwidth.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from dsn.errors import LimitReached, PeerError
-from dsn.ledger.bandwidth import Traffic, bandwidth_due, window, worth_bytes
+from dsn.ledger.bandwidth import Traffic, bandwidth_due, egress_due, window, worth_bytes
 from dsn.ledger.deal import Deal
 
 TOLERANCE_PPM: Final = 20_000
-"""Beyond a window, how much more than its own count a client pays: bytes that were sent to it
-and that it did not wait for."""
+"""Beyond a window, how much more than its own count a client pays."""
 PPM: Final = 1_000_000
 
 
@@ -36,17 +40,27 @@ class Tab:
         """
         self.terms, self.traffic, self.credits, self.limit = terms, traffic, credits, limit
         self._coming = 0
+        self._square = traffic
 
     @property
     def owed(self) -> int:
-        """Base units beyond the highest voucher; never below 0."""
+        """Base units beyond the highest voucher, expected groups included; never below 0."""
         return max(0, self._due(self._coming) - self.credits)
 
-    def pay(self, credits: int) -> bool:
-        """Take a voucher whose signature is known to hold; says whether it is the highest.
+    @property
+    def arrears(self) -> int:
+        """What is owed for stored bytes: all, but for reads since nothing at all was owed.
+
+        Those may have been on their way when the client signed its newest voucher.
+        """
+        reads = egress_due(self.terms, self.traffic) - egress_due(self.terms, self._square)
+        return max(0, self._due(0) - reads - self.credits)
+
+    def check(self, credits: int) -> None:
+        """Check that a voucher over ``credits`` could be redeemed.
 
         Raises:
-            PeerError: ``over_escrow``: it could bounce.
+            PeerError: ``over_escrow``.
         """
         if credits > self.limit:
             raise PeerError(
@@ -54,21 +68,35 @@ class Tab:
                 code="over_escrow",
                 hint="top up the deal",
             )
-        newer = credits > self.credits
-        self.credits = max(self.credits, credits)
-        return newer
 
-    def expect(self, size: int) -> None:
-        """Note that a group of ``size`` bytes will be stored; ``stored`` or ``lost`` ends it.
+    def pay(self, credits: int) -> bool:
+        """Take a voucher whose signature is known to hold; says whether it is the highest.
 
         Raises:
-            LimitReached: ``payment_due``, ``escrow_spent``.
+            PeerError: As ``check``.
+        """
+        self.check(credits)
+        newer = credits > self.credits
+        self.credits = max(self.credits, credits)
+        if self._due(0) <= self.credits:
+            self._square = self.traffic
+        return newer
+
+    def expect(self, size: int) -> bool:
+        """Note that a group of ``size`` bytes will be stored; ``stored`` or ``lost`` ends it.
+
+        Returns:
+            Whether it may come; false: more than a window would be owed, a voucher is needed.
+
+        Raises:
+            LimitReached: ``escrow_spent``.
         """
         due = self._due(self._coming + size)
         self._check_escrow(due)
         if due - self.credits > window(self.terms, self.credits):
-            raise self.unpaid(due - self.credits)
+            return False
         self._coming += size
+        return True
 
     def stored(self, size: int) -> None:
         """A group of ``size`` bytes that was expected is durable."""
@@ -83,38 +111,25 @@ class Tab:
         """How many bytes may be read now, at most ``most``; 0: wait for a voucher.
 
         Raises:
-            LimitReached: ``escrow_spent``.
+            LimitReached: ``escrow_spent``: no voucher could pay for another byte.
         """
-        spent = self._due(self._coming)
-        left = min(self.credits + window(self.terms, self.credits), self.limit) - spent
-        if left <= 0 and self.terms.egress_price:
-            self._check_escrow(spent + 1)
-            return 0
-        return worth_bytes(self.terms.egress_price, left, most)
+        price, spent = self.terms.egress_price, self._due(self._coming)
+        allowed = self.credits + window(self.terms, self.credits)
+        room = worth_bytes(price, max(0, min(allowed, self.limit) - spent), most)
+        if room == 0 and self.limit <= allowed:
+            self._check_escrow(self.limit + 1)
+        return room
 
     def read(self, size: int) -> None:
-        """``size`` bytes were sent."""
+        """``size`` bytes were sent; negative: they were not, after all."""
         self.traffic = self.traffic.read(size)
-
-    def unpaid(self, owed: int) -> LimitReached:
-        """The refusal of whoever owes too much."""
-        return LimitReached(
-            f"{owed} base units are owed for bandwidth, at most "
-            f"{window(self.terms, self.credits)} may be",
-            code="payment_due",
-            hint="sign a voucher",
-        )
 
     def _due(self, coming: int) -> int:
         return bandwidth_due(self.terms, self.traffic.stored(coming))
 
     def _check_escrow(self, due: int) -> None:
         if due > self.limit:
-            raise LimitReached(
-                f"bandwidth for {due} base units, {self.limit} are locked for it",
-                code="escrow_spent",
-                hint="top up the deal",
-            )
+            raise _escrow_spent(due, self.limit)
 
 
 class Purse:
@@ -123,23 +138,38 @@ class Purse:
     def __init__(self, terms: Deal, traffic: Traffic, credits: int, limit: int) -> None:
         """Go on where things stood; see ``Tab``."""
         self.terms, self.traffic, self.credits, self.limit = terms, traffic, credits, limit
+        self._doubtful = self._granted = self._said = Traffic()
+        self._behind = True
 
     @property
     def owed(self) -> int:
         """Base units beyond what was promised; never below 0."""
-        return max(0, bandwidth_due(self.terms, self.traffic) - self.credits)
+        return max(0, self._due - self.credits)
+
+    @property
+    def _due(self) -> int:
+        """By our count, or by the node's as far as it was agreed to."""
+        return max(bandwidth_due(self.terms, each) for each in (self.traffic, self._said))
 
     def sending(self, size: int) -> None:
         """``size`` bytes are about to be sent."""
+        self._behind = False
         self.traffic = self.traffic.stored(size)
 
     def unsent(self, size: int) -> None:
-        """``size`` bytes of those did not get a receipt."""
+        """``size`` bytes of those did not get a receipt; the node may have stored them."""
         self.traffic = self.traffic.stored(-size)
+        self._doubtful = self._doubtful.stored(size)
 
     def received(self, size: int) -> None:
         """``size`` bytes came."""
+        self._behind = False
         self.traffic = self.traffic.read(size)
+
+    def forgone(self, size: int) -> None:
+        """``size`` bytes that were asked for are not waited for; the node may have sent them."""
+        self._behind = False
+        self._doubtful = self._doubtful.read(size)
 
     def voucher_due(self, *, all_of_it: bool = False) -> int | None:
         """The credits that the next voucher has to reach, if one is due.
@@ -153,31 +183,50 @@ class Purse:
         least = 1 if all_of_it else max(1, window(self.terms, self.credits) // 2)
         if self.owed < least:
             return None
-        due = bandwidth_due(self.terms, self.traffic)
-        if due > self.limit:
-            raise LimitReached(
-                f"bandwidth for {due} base units, {self.limit} are locked for it",
-                code="escrow_spent",
-                hint="top up the deal",
-            )
-        return due
+        if self._due > self.limit:
+            raise _escrow_spent(self._due, self.limit)
+        return self._due
 
     def promised(self, credits: int) -> None:
         """A voucher over ``credits`` was signed, now or by an earlier run of this home."""
+        self._behind |= credits > self._due
         self.credits = max(self.credits, credits)
 
     def agree(self, said: Traffic) -> None:
-        """Take over what the node counted (untrusted), if it is not much more than what we did.
+        """Take over what the node counted (untrusted), as far as it can be so.
+
+        Before anything is moved, and when a voucher shows that an earlier run counted more, our
+        count may be behind, and the node's takes its place. Else, what is doubtful is counted if
+        the node says so, and what else it says that it sent is on its way: it is paid now, and
+        not again when it comes. All in all a node that says too much gets a window and
+        ``TOLERANCE_PPM``, however often it does.
 
         Raises:
             PeerError: ``overcharged``.
         """
         due, own = bandwidth_due(self.terms, said), bandwidth_due(self.terms, self.traffic)
-        most = own + window(self.terms, self.credits) + own * TOLERANCE_PPM // PPM
-        if due > most:
+        possible = self.traffic + self._doubtful - self._granted
+        known = max(own, self.credits) if self._behind else bandwidth_due(self.terms, possible)
+        if due > known + window(self.terms, self.credits) + known * TOLERANCE_PPM // PPM:
             raise PeerError(
                 f"{due} base units asked for bandwidth, by our count it is {own}",
                 code="overcharged",
             )
-        if due > own:
-            self.traffic = said
+        if self._behind:
+            self.traffic, self._behind = said if due > own else self.traffic, False
+        else:
+            more = said - self.traffic
+            happened = self._doubtful.at_most(more)
+            granted = replace(more - happened, egress_bytes=0)
+            self._doubtful, self._granted = self._doubtful - happened, self._granted + granted
+            self.traffic += happened + granted
+        if due > bandwidth_due(self.terms, self._said):
+            self._said = said
+
+
+def _escrow_spent(due: int, limit: int) -> LimitReached:
+    return LimitReached(
+        f"bandwidth for {due} base units, {limit} are locked for it",
+        code="escrow_spent",
+        hint="top up the deal",
+    )

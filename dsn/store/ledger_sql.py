@@ -51,11 +51,15 @@ class SqlLedger:
         self._lock, self._open = lock, True
         upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         cells, tiles = upsert(CELLS), upsert(TILES)
-        self._put_cells = cells.on_conflict_do_update(
+        put_cells = cells.on_conflict_do_update(
             index_elements=["key"], set_={"raw": cells.excluded.raw}
         )
-        self._put_tiles = tiles.on_conflict_do_update(
+        put_tiles = tiles.on_conflict_do_update(
             index_elements=["level", "number"], set_={"hashes": tiles.excluded.hashes}
+        )
+        self._put_leaves, self._put_cells, self._put_tiles = (
+            str(each.compile(dialect=connection.dialect))
+            for each in (sql.insert(LEAVES), put_cells, put_tiles)
         )
         try:
             self._genesis = self._load_genesis()
@@ -84,24 +88,20 @@ class SqlLedger:
         assert batch.head.size == batch.base.size + len(batch.leaves) > batch.base.size
         grown = sql.update(LEDGER).where(_is_head(batch.base))
         leaves = [
-            {"number": number, "leaf": leaf.encode()}
-            for number, leaf in enumerate(batch.leaves, batch.base.size)
+            (number, leaf.encode()) for number, leaf in enumerate(batch.leaves, batch.base.size)
         ]
-        tiles = [
-            {"level": tile.level, "number": tile.index, "hashes": hashes}
-            for tile, hashes in batch.tiles.items()
-        ]
+        tiles = [(tile.level, tile.index, hashes) for tile, hashes in batch.tiles.items()]
         with self._using() as connection, connection.begin():
             done = connection.execute(grown.values(size=batch.head.size, root=batch.head.root))
             if done.rowcount != 1:
                 raise self._moved(batch.base)
             for statement, rows in (
-                (sql.insert(LEAVES), leaves),
-                (self._put_cells, [cell._asdict() for cell in batch.cells]),
+                (self._put_leaves, leaves),
+                (self._put_cells, list(batch.cells)),
                 (self._put_tiles, tiles),
             ):
                 if rows:
-                    connection.execute(statement, rows)
+                    connection.exec_driver_sql(statement, rows)
 
     def fence(self, head: TreeHead) -> None:
         """See ``LedgerStore``."""

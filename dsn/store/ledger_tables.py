@@ -75,7 +75,9 @@ def connect(place: str | Path, *, read_only: bool = False) -> sql.Connection:
     else:
         url = place.replace(POSTGRESQL, "postgresql+psycopg://", 1)
         level = "REPEATABLE READ" if read_only else "READ COMMITTED"
-        engine = sql.create_engine(url, poolclass=NullPool, isolation_level=level)
+        engine = sql.create_engine(
+            url, poolclass=NullPool, isolation_level=level, paramstyle="format"
+        )
         event.listen(engine, "connect", _durable_server)
     with translated(shown(str(place))):
         return engine.connect()

@@ -19,10 +19,13 @@ from dsn.errors import MalformedMessage
 from dsn.ids import ID_BYTES, NO_DEAL, Commit, DealId
 from dsn.ledger.receipt import Receipt
 from dsn.ledger.revision import Revision
+from dsn.ledger.settlement import SETTLEMENT_SIGNATURE_BYTES
 from dsn.proofs.por import Answer, Challenge, validate_challenge
 from dsn.v1 import dht_pb2, node_pb2, types_pb2
 
 _HELD: Final = struct.Struct(">32sQ")
+HELD_BYTES: Final = _HELD.size
+"""A commit and a leaf count in a page of holdings."""
 
 
 class SignedReceipt(NamedTuple):
@@ -123,7 +126,8 @@ def revision_from_wire(message: types_pb2.Revision) -> SignedRevision:
     """What a message (untrusted) says; the signatures are not verified.
 
     Raises:
-        MalformedMessage: A field has a wrong size.
+        MalformedMessage: A field has a wrong size; settlement keys' signatures are longer than
+            those of identity keys.
     """
     revision = Revision(
         deal_from_wire(message.deal),
@@ -132,8 +136,9 @@ def revision_from_wire(message: types_pb2.Revision) -> SignedRevision:
         message.leaves,
         sized("a holdings root", message.holdings_root, HASH_BYTES),
     )
+    size = SIGNATURE_BYTES if revision.deal == NO_DEAL else SETTLEMENT_SIGNATURE_BYTES
     for signature in (message.client_signature, message.node_signature):
-        sized("a signature", signature, SIGNATURE_BYTES if signature else 0)
+        sized("a signature", signature, size if signature else 0)
     return SignedRevision(revision, message.client_signature, message.node_signature)
 
 
@@ -146,7 +151,7 @@ def decode_revision(raw: bytes) -> SignedRevision:
 
 
 def holdings_to_wire(held: Iterable[tuple[Commit, int]]) -> bytes:
-    """Commits and leaf counts in the fixed encoding: 40 bytes each."""
+    """Commits and leaf counts in the fixed encoding: ``HELD_BYTES`` each."""
     return b"".join(_HELD.pack(commit, leaves) for commit, leaves in held)
 
 

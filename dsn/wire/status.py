@@ -21,7 +21,8 @@ from dsn.v1.types_pb2 import ErrorDetail
 
 DETAIL_KEY: Final = "dsn-error-bin"
 _TEXT_CHARS = 1_000
-_EVIDENCE_BYTES = 4_096
+_EVIDENCE_BYTES = 8_192
+"""More does not travel with an error, and half of it would prove nothing."""
 
 
 class RetryLater(TooMany):
@@ -59,30 +60,58 @@ TABLE: Final = (
     Row(errors.PeerError, "from_future", _S.INVALID_ARGUMENT),
     Row(errors.PeerError, "foreign_key", _S.INVALID_ARGUMENT),
     Row(errors.PeerError, "stale_record", _S.ABORTED),
+    Row(errors.PeerError, "over_escrow", _S.INVALID_ARGUMENT),
+    Row(errors.PeerError, "stale_voucher", _S.ABORTED),
+    Row(errors.PeerError, "forked_ledger", _S.FAILED_PRECONDITION),
+    Row(errors.PeerError, "ledger_behind", _S.FAILED_PRECONDITION),
+    Row(errors.PeerError, "wrong_entry", _S.FAILED_PRECONDITION),
+    Row(errors.PeerError, "wrong_leaves", _S.FAILED_PRECONDITION),
+    Row(errors.PeerError, "ledger_refused", _S.FAILED_PRECONDITION),
     Row(errors.MalformedMessage, "malformed_message", _S.INVALID_ARGUMENT),
     Row(errors.MalformedMessage, "too_large", _S.INVALID_ARGUMENT),
     Row(errors.MalformedMessage, "bad_contact", _S.INVALID_ARGUMENT),
     Row(errors.MalformedMessage, "bad_length", _S.INVALID_ARGUMENT),
     Row(errors.MalformedMessage, "bad_frame", _S.INVALID_ARGUMENT),
+    Row(errors.MalformedMessage, "bad_tile_path", _S.INVALID_ARGUMENT),
     Row(errors.InvalidSignature, "invalid_signature", _S.INVALID_ARGUMENT),
     Row(errors.InvalidSignature, "unproven_identity", _S.UNAUTHENTICATED),
+    Row(errors.InvalidSignature, "malleated_signature", _S.INVALID_ARGUMENT),
+    Row(errors.InvalidSignature, "not_the_operator", _S.PERMISSION_DENIED),
     Row(errors.InvalidProof, "invalid_proof", _S.INVALID_ARGUMENT),
     Row(errors.InvalidProof, "commit_mismatch", _S.INVALID_ARGUMENT),
+    Row(errors.InvalidProof, "bad_beacon", _S.INVALID_ARGUMENT),
     Row(errors.DealMismatch, "deal_mismatch", _S.ABORTED),
     Row(errors.DealMismatch, "holdings_mismatch", _S.ABORTED),
     Row(errors.NotFound, "not_found", _S.NOT_FOUND),
     Row(errors.NotFound, "unknown_shard", _S.NOT_FOUND),
     Row(errors.NotFound, "unknown_deal", _S.NOT_FOUND),
+    Row(errors.NotFound, "unknown_entry", _S.NOT_FOUND),
+    Row(errors.NotFound, "no_such_tile", _S.NOT_FOUND),
+    Row(errors.NotFound, "no_such_log", _S.NOT_FOUND),
+    Row(errors.NotFound, "no_faucet", _S.NOT_FOUND),
     Row(errors.EntryRefused, "entry_refused", _S.FAILED_PRECONDITION),
     Row(errors.LimitReached, "limit", _S.RESOURCE_EXHAUSTED),
+    Row(errors.LimitReached, "payment_due", _S.RESOURCE_EXHAUSTED),
+    Row(errors.LimitReached, "payment_needed", _S.RESOURCE_EXHAUSTED),
+    Row(errors.LimitReached, "escrow_spent", _S.RESOURCE_EXHAUSTED),
+    Row(errors.LimitReached, "faucet_empty", _S.RESOURCE_EXHAUSTED),
+    Row(errors.LimitReached, "too_many_bytes", _S.RESOURCE_EXHAUSTED),
     Row(errors.NoSpace, "no_space", _S.RESOURCE_EXHAUSTED),
     Row(errors.TooMany, "too_many", _S.RESOURCE_EXHAUSTED),
+    Row(errors.TooMany, "ledger_busy", _S.RESOURCE_EXHAUSTED),
+    Row(errors.TooMany, "faucet_busy", _S.RESOURCE_EXHAUSTED),
+    Row(errors.TooMany, "shut_too_early", _S.RESOURCE_EXHAUSTED),
+    Row(errors.TooMany, "salt_missing", _S.RESOURCE_EXHAUSTED),
+    Row(errors.TooMany, "salt_stale", _S.RESOURCE_EXHAUSTED),
+    Row(errors.TooMany, "epoch_not_open", _S.RESOURCE_EXHAUSTED),
+    Row(errors.TooMany, "catching_up", _S.RESOURCE_EXHAUSTED),
     Row(errors.TooMany, "too_slow", _S.RESOURCE_EXHAUSTED),
     Row(errors.TooMany, "pending_limit", _S.RESOURCE_EXHAUSTED),
     Row(errors.TooMany, "publisher_quota", _S.RESOURCE_EXHAUSTED),
     Row(errors.TooMany, "records_full", _S.RESOURCE_EXHAUSTED),
     Row(errors.TooMany, "holders_full", _S.RESOURCE_EXHAUSTED),
     Row(errors.DataLost, "data_lost", _S.DATA_LOSS),
+    Row(errors.DataLost, "witness_damaged", _S.DATA_LOSS),
     Row(errors.DataLost, "disk_failed", _S.DATA_LOSS),
     Row(errors.DataLost, "store_closed", _S.DATA_LOSS),
     Row(errors.ShardCorrupt, "shard_corrupt", _S.DATA_LOSS),
@@ -92,6 +121,7 @@ TABLE: Final = (
     Row(errors.TransportError, "transport", _S.UNAVAILABLE),
     Row(errors.TransportError, "stopping", _S.UNAVAILABLE),
     Row(errors.Unreachable, "unreachable", _S.UNAVAILABLE),
+    Row(errors.Unreachable, "ledger_unreachable", _S.UNAVAILABLE),
     Row(errors.WrongIdentity, "wrong_identity", _S.UNAVAILABLE),
     Row(errors.TimedOut, "timed_out", _S.DEADLINE_EXCEEDED),
     Row(errors.DsnError, "error", _S.UNKNOWN),
@@ -116,8 +146,8 @@ def to_status(error: DsnError) -> tuple[grpc.StatusCode, ErrorDetail]:
         message=error.message[:_TEXT_CHARS],
         hint=error.hint[:_TEXT_CHARS],
     )
-    if isinstance(error, PeerError):
-        detail.evidence = error.evidence[:_EVIDENCE_BYTES]
+    if isinstance(error, PeerError) and len(error.evidence) <= _EVIDENCE_BYTES:
+        detail.evidence = error.evidence
     if isinstance(error, RetryLater):
         detail.retry_after_ms = max(1, round(error.retry_after_s * 1000))
     return row.status, detail

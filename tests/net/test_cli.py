@@ -37,7 +37,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     base = tmp_path_factory.mktemp("cli")
     folder = base / "net"
     try:
-        dsn("devnet", "up", "--dir", folder, "--nodes", "6", "--capacity", "1GB").check()
+        dsn("devnet", "up", "--free", "--dir", folder, "--nodes", "6", "--capacity", "1GB").check()
         home = Path(described(folder)["client_home"])
         (base / "report.pdf").write_bytes(os.urandom(1_000_000))
         stored = dsn("put", base / "report.pdf", "--json", home=home).check().fields
@@ -210,7 +210,7 @@ def test_doctor_tries_every_way_in_and_asks_the_own_node(net: Network) -> None:
 
 
 def test_doctor_names_what_to_do_when_nobody_answers(tmp_path: Path) -> None:
-    dsn("devnet", "up", "--dir", tmp_path / "net", "--nodes", "1").check()
+    dsn("devnet", "up", "--free", "--dir", tmp_path / "net", "--nodes", "1").check()
     dsn("devnet", "down", "--dir", tmp_path / "net").check()
     home = tmp_path / "net" / "client"
     checks = {

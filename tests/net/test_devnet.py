@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def up(folder: Path, *more: str) -> Done:
     return dsn(
-        "devnet", "up", "--dir", folder, "--nodes", str(NODES), "--capacity", "1GB", *more
+        "devnet", "up", "--free", "--dir", folder, "--nodes", str(NODES), "--capacity", "1GB", *more
     ).check()
 
 
@@ -142,7 +142,7 @@ def data_survives_even_a_moved_port(folder: Path, client: Path, name: str, tmp_p
 def test_a_folder_with_other_things_is_left_alone(folder: Path) -> None:
     folder.mkdir()
     (folder / "thesis.tex").touch()
-    refused = dsn("devnet", "up", "--dir", folder).check(2)
+    refused = dsn("devnet", "up", "--free", "--dir", folder).check(2)
     assert len(refused.err) == 2
     assert [path.name for path in folder.iterdir() if path.name != "devnet.lock"] == ["thesis.tex"]
 
@@ -155,5 +155,6 @@ def test_no_network_there(folder: Path, command: tuple[str, ...]) -> None:
 
 
 def test_flags_without_effect_are_said_to_have_none(folder: Path) -> None:
-    done = dsn("devnet", "up", "--dir", folder, "--nodes", "1", "--epoch-s", "5", "--chain").check()
-    assert done.err == ["note: there are no epochs and no chain yet; --epoch-s, --chain do nothing"]
+    done = dsn("devnet", "up", "--free", "--dir", folder, "--nodes", "1", "--chain").check()
+    assert done.err == ["note: there is no chain yet; --chain does nothing"]
+    dsn("devnet", "up", "--free", "--epoch-s", "5", "--dir", folder).check(2)

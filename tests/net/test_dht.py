@@ -22,7 +22,7 @@ NODES = 10
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A running network; whatever runs there ends with the test."""
     folder = tmp_path / "net"
-    dsn("devnet", "up", "--dir", folder, "--nodes", str(NODES), "--capacity", "1GB").check()
+    dsn("devnet", "up", "--free", "--dir", folder, "--nodes", str(NODES)).check()
     yield folder
     down(folder)
 

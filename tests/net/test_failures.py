@@ -49,7 +49,8 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     base = tmp_path_factory.mktemp("failures")
     folder = base / "net"
     try:
-        dsn("devnet", "up", "--dir", folder, "--nodes", str(NODES), "--capacity", "3GB").check()
+        nodes, most = str(NODES), "3GB"
+        dsn("devnet", "up", "--free", "--dir", folder, "--nodes", nodes, "--capacity", most).check()
         yield Net(folder, base)
     finally:
         down(folder)
@@ -351,7 +352,8 @@ async def test_everything_is_there_after_down_and_up(net: Net) -> None:
 def test_a_full_node_is_left_out_and_said_so(tmp_path: Path) -> None:
     folder = tmp_path / "net"
     try:
-        dsn("devnet", "up", "--dir", folder, "--nodes", "4", "--capacity", "120MB").check()
+        up = ("devnet", "up", "--free", "--dir", folder, "--nodes", "4", "--capacity", "120MB")
+        dsn(*up).check()
         home = Path(described(folder)["client_home"])
         big = tmp_path / "big"
         big.write_bytes(os.urandom(64 * MIB))

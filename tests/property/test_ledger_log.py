@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dsn.errors import InvalidProof
 from dsn.ledger.checkpoint import Checkpoint, NoteKey, verify_growth
-from dsn.ledger.evidence import Evidence, Fault, accuse, judge
+from dsn.ledger.evidence import Fault, accuse, decode_evidence, judge
 from dsn.ledger.log import (
     Frontier,
     build_consistency_proof,
@@ -185,4 +185,4 @@ def test_evidence_travels(fork: int, old: int, new: int) -> None:
     larger = counted(MOST, fork)
     path = build_prefix_proof(larger.hashes, old, new) if old < new else []
     evidence = accuse(signed(at(LOG, old)), signed(at(larger, new)), OPERATOR, path)
-    assert Evidence.decode(evidence.encode()) == evidence
+    assert decode_evidence(evidence.encode()) == evidence

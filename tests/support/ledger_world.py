@@ -41,6 +41,7 @@ from dsn.ledger.settlement import NO_ADDRESS, Address, SettlementKey
 from dsn.ledger.state import Changes, State, genesis
 from dsn.ledger.typed import Domain, Statement, sign_typed
 from dsn.ledger.voucher import Voucher
+from dsn.proofs.beacon import next_value
 from dsn.proofs.deletion import build_deletion_proof
 from dsn.proofs.por import answer_root
 from dsn.proofs.post import (
@@ -80,6 +81,8 @@ PARAMS = LedgerParams(
     min_bond=10,
     max_term=100,
     demand_epochs=3,
+    vdf_iterations=1,
+    vdf_bits=256,
     allocation=tuple((KEYS[name].address, START) for name in NAMES if name != "operator"),
 )
 check_params(PARAMS)
@@ -228,8 +231,24 @@ class World:
 
     def open_epoch(self) -> None:
         epoch = self.epoch
-        value = self.values.setdefault(epoch, data(f"beacon.{epoch}", 32))
-        self.do("operator", OpenEpoch(epoch, self.shut_head, value, b""))
+        value, evidence = self.beacon(epoch)
+        self.do(
+            "operator",
+            OpenEpoch(epoch, self.shut_head, self.values.setdefault(epoch, value), evidence),
+        )
+
+    def beacon(self, epoch: int) -> tuple[bytes, bytes]:
+        """What opens ``epoch``; squared for only where signatures count too."""
+        if not self.signed:
+            return data(f"beacon.{epoch}", 32), b""
+        params = self.params
+        return next_value(
+            params.domain.network,
+            epoch,
+            self.shut_head.root,
+            iterations=params.vdf_iterations,
+            bits=params.vdf_bits,
+        )
 
     def shut_epoch(self) -> None:
         epoch, salts = self.epoch, []

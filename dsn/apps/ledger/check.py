@@ -63,7 +63,7 @@ class Replay:
         """By level and index, up to date once ``head`` was asked."""
         self._memory = Memory(genesis(params).cells.values())
         self._tail = NO_LOG
-        self._batch = self._after(self._memory.state(params))
+        self._batch = self._after(self._memory.state(params), 0)
 
     @property
     def size(self) -> int:
@@ -75,7 +75,8 @@ class Replay:
         if self._batch.leaves:
             self._tail, grown = self._batch.finish()
             self.tiles |= {(tile.level, tile.index): raw for tile, raw in grown.tiles.items()}
-            self._batch = self._after(self._memory.absorb(self._batch.state))
+            state, shut_size = self._memory.absorb(self._batch.state), self._batch.shut_size
+            self._batch = self._after(state, shut_size)
         return self._tail.head
 
     @property
@@ -122,8 +123,8 @@ class Replay:
         self.head()
         return self._memory.cells()
 
-    def _after(self, state: State) -> Batch:
-        return Batch(state, self._tail, self._read)
+    def _after(self, state: State, shut_size: int) -> Batch:
+        return Batch(state, self._tail, self._read, shut_size)
 
     def _read(self, tile: Tile) -> bytes:
         return self.tiles[tile.level, tile.index][: tile.width * HASH_BYTES]

@@ -7,7 +7,9 @@ others of a batch are stored in one transaction, and only then is any of them ac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -15,17 +17,28 @@ from dsn.apps.ledger.batch import Batch, Outcome, Submission
 from dsn.apps.ledger.memory import Memory, load_cell, store_cell
 from dsn.apps.ledger.tail import LogTail
 from dsn.errors import DataLost, MalformedMessage, NotFound
+from dsn.ledger.bodies import Kind, OpenEpoch, ShutEpoch
+from dsn.ledger.cells import Cell, Phase
 from dsn.ledger.checkpoint import Checkpoint, log_origin
+from dsn.ledger.entry import Entry
 from dsn.ledger.log import Subtree, TreeHead, leaf_hash
 from dsn.ledger.params import LedgerParams
 from dsn.ledger.params_text import format_params, parse_params
-from dsn.ledger.state import State, genesis
+from dsn.ledger.state import FIRST_EPOCH, State, genesis
 from dsn.ledger.tiles import hashes_of_tiles
 from dsn.ports import LedgerStore, StoredCell
 from dsn.store.ledger import open_ledger
 
 BATCH: Final = 256
 """Entries a transaction at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turning:
+    """An epoch's open or shut, as entry ``index``."""
+
+    index: int
+    body: OpenEpoch | ShutEpoch
 
 
 class Sequencer:
@@ -40,12 +53,14 @@ class Sequencer:
         Cost: linear in the cells; of the log only the last leaf is read.
         """
         self._store = store
+        self._elsewhere = ThreadPoolExecutor(max_workers=1, thread_name_prefix="signers")
         self._params = parse_params(store.genesis)
         self._tail = _load_tail(store)
         self._memory = _load_memory(store)
         self._state = self._memory.state(self._params)
         if self._state.root != _last_state_root(store, self._params):
             raise _damaged("the cells are not those after the last entry")
+        self._shut_size = self._find_shut()
 
     @property
     def head(self) -> TreeHead:
@@ -56,6 +71,10 @@ class Sequencer:
     def state(self) -> State:
         """What holds after the last entry."""
         return self._state
+
+    def cells(self) -> Iterable[Cell]:
+        """All of them, as they are after the last entry."""
+        return self._memory.cells()
 
     def submit(self, submissions: Iterable[Submission]) -> Iterator[Outcome]:
         """Put entries into the log, in their order; each refusal is an outcome, not an error.
@@ -73,13 +92,20 @@ class Sequencer:
         """
         waiting = iter(submissions)
         while some := list(islice(waiting, BATCH)):
-            batch = Batch(self._state, self._tail, self._store.tile)
-            outcomes = [batch.take(each) for each in some]
+            batch = self._begin()
+            outcomes = batch.take_all(some, self._elsewhere)
             if batch.leaves:
-                tail, stored = batch.finish()
-                self._store.append(stored)
-                self._tail, self._state = tail, self._memory.absorb(batch.state)
+                self._keep(batch)
             yield from outcomes
+
+    def _begin(self) -> Batch:
+        return Batch(self._state, self._tail, self._store.tile, self._shut_size)
+
+    def _keep(self, batch: Batch) -> None:
+        tail, stored = batch.finish()
+        self._store.append(stored)
+        self._tail, self._state = tail, self._memory.absorb(batch.state)
+        self._shut_size = batch.shut_size
 
     def checkpoint(self) -> Checkpoint:
         """What may be signed of the ledger as it stands; the store is fenced for it already.
@@ -90,6 +116,22 @@ class Sequencer:
         self._store.fence(self.head)
         network = self._state.network
         return Checkpoint(log_origin(network.network), *self.head, self._state.root, network.epoch)
+
+    def turnings(self, start: int) -> Iterator[Turning]:
+        """The epochs that began and ended among the leaves from ``start`` on."""
+        for index, leaf in enumerate(self._store.leaves(start, self.head.size), start):
+            if leaf.entry[0] in (Kind.OPEN_EPOCH, Kind.SHUT_EPOCH):
+                body = Entry.decode(leaf.entry).body
+                assert isinstance(body, OpenEpoch | ShutEpoch)
+                yield Turning(index, body)
+
+    def _find_shut(self) -> int:
+        """The size of the log right after its last shut, if the next epoch is not open yet."""
+        network = self._state.network
+        if network.phase is not Phase.SHUT or network.epoch == FIRST_EPOCH:
+            return 0
+        found = (t for t in self.turnings(network.closed.size) if isinstance(t.body, ShutEpoch))
+        return next(found).index + 1
 
 
 @contextmanager

@@ -97,3 +97,10 @@ class Accounts:
         while self._cached > MOST_CACHED_SHARDS and len(self._recent) > 1:
             _, (_, dropped) = self._recent.popitem(last=False)
             self._cached -= dropped
+
+
+async def release(store: ShardStore, client: NodeId, deal: DealId) -> None:
+    """Delete what is held under a deal that is closed: nobody pays for it, or can ask for it."""
+    raw = await store.revision(client, deal) or b""
+    while held := await store.holdings(client, deal, b"", PAGE):
+        await store.revise(client, deal, (), [commit for commit, _ in held], raw)

@@ -12,11 +12,12 @@ from collections.abc import Coroutine, Sequence
 from typing import NamedTuple
 
 from dsn.apps.node.accounts import Account, Accounts
+from dsn.apps.node.deals import Deals, tab_of
 from dsn.apps.node.pointers import STALE, Pointers
-from dsn.apps.node.revising import known_deal
-from dsn.apps.node.terms import Self, check_length, pending_limit
-from dsn.errors import DsnError, MalformedMessage
-from dsn.ids import Commit, DealId
+from dsn.apps.node.tabs import OpenTab
+from dsn.apps.node.terms import Self, check_length, deal_needed, pending_limit
+from dsn.errors import DealMismatch, DsnError, MalformedMessage
+from dsn.ids import NO_DEAL, Commit
 from dsn.ledger.receipt import Receipt, sign_receipt
 from dsn.ports import Clock, ShardStore, ShardWriter, StoredShard
 from dsn.rpc.limits import Limits, Places, check_count
@@ -53,11 +54,12 @@ class Intake:
         pointers: Pointers,
         clock: Clock,
         limits: Limits,
+        deals: Deals | None = None,
     ) -> None:
-        """Put what comes into ``store`` and sign for it as ``me``."""
+        """Put what comes into ``store`` and sign for it as ``me``; with ``deals``, for pay."""
         self.me, self.store, self.pointers, self.clock = me, store, pointers, clock
         self.uploads = Places(limits.large_uploads, "large uploads", limits)
-        self._accounts = accounts
+        self._accounts, self.deals = accounts, deals
 
     async def put_shards(self, caller: Caller, stream: ServerStream) -> None:
         """Serve one stream until the caller ends it or a group is refused."""
@@ -65,22 +67,39 @@ class Intake:
         if first is None:
             return
         stream.patience.idle()
-        deal = known_deal(decode(node_pb2.PutHeader, first).deal)
-        account = await self._accounts.open(caller.node_id, deal)
-        session = _Session(self, account, stream)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(session.acknowledge())
-            await session.receive(first, group)
+        tab = await tab_of(self.deals, caller, decode(node_pb2.PutHeader, first).deal)
+        if tab is None:
+            if self.deals is not None:
+                raise deal_needed()
+            account = await self._accounts.open(caller.node_id, NO_DEAL)
+        else:
+            account = await self._accounts.open(tab.deal.owner, tab.deal.deal)
+        session = _Session(self, caller, account, tab, stream)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(session.acknowledge())
+                await session.receive(first, group)
+        finally:
+            session.release()
 
 
 class _Session:
     """One stream: a reader that hands groups on, and a writer that signs for them in order."""
 
-    def __init__(self, intake: Intake, account: Account, stream: ServerStream) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        caller: Caller,
+        account: Account,
+        tab: OpenTab | None,
+        stream: ServerStream,
+    ) -> None:
+        self._deals, self._caller = intake.deals, caller
         self._me, self._store, self._clock = intake.me, intake.store, intake.clock
         self._pointers = intake.pointers
         self._uploads = intake.uploads
-        self._account, self._stream = account, stream
+        self._account, self._tab, self._stream = account, tab, stream
+        self._coming = 0
         self._small = asyncio.Semaphore(SMALL_UNDER_WAY)
         self._large = asyncio.Semaphore(LARGE_UNDER_WAY)
         self._outcomes: asyncio.Queue[asyncio.Task[Outcome] | None] = asyncio.Queue()
@@ -115,8 +134,17 @@ class _Session:
             await self._stream.write(receipts_to_wire(receipts))
             room.release()
 
+    def release(self) -> None:
+        """The stream has ended: what was expected and not stored is not owed."""
+        if self._tab is not None:
+            self._tab.lost(self._coming)
+
     async def _take(self, header: node_pb2.PutHeader, group: asyncio.TaskGroup) -> None:
-        known_deal(header.deal)
+        if header.deal != self._account.deal:
+            await tab_of(self._deals, self._caller, header.deal)
+            raise DealMismatch("one stream stores under one deal", code="other_deal")
+        if self._tab is not None and header.HasField("voucher"):
+            await self._tab.take(header.voucher)
         if header.small:
             await self._take_small(header, group)
             return
@@ -135,9 +163,11 @@ class _Session:
             check_length(self._me.terms, len(shard.data))
         shards = [(shard.data, commit_from_wire(shard.commit)) for shard in header.small]
         await self._small.acquire()
+        size = sum(len(data) for data, _ in shards)
+        await self._expect(size)
         keep_until_s = self._keep_until_s()
         storing = self._store_small(shards, list(header.records), keep_until_s)
-        self._hand_on(group, _outcome(storing, self._small, keep_until_s))
+        self._hand_on(group, self._outcome(storing, size, self._small, keep_until_s))
 
     async def _store_small(
         self, shards: Sequence[tuple[bytes, Commit]], records: list[bytes], keep_until_s: int
@@ -168,7 +198,15 @@ class _Session:
     async def _take_large(self, length: int, group: asyncio.TaskGroup) -> None:
         self._stream.patience.transfer(length)
         await self._large.acquire()
+        await self._expect(length)
         keep_until_s = self._keep_until_s()
+        storing = await self._receive_large(length, keep_until_s)
+        self._hand_on(group, self._outcome(storing, length, self._large, keep_until_s))
+
+    async def _receive_large(
+        self, length: int, keep_until_s: int
+    ) -> Coroutine[None, None, Sequence[StoredShard]]:
+        """Have all bytes handed to the disk; what is left is to make them durable."""
         writer = await self._store.begin(
             self._account.client,
             length,
@@ -182,7 +220,7 @@ class _Session:
             del writer  # an error's traceback would keep the frames that it has gathered
             traceback.clear_frames(error.__traceback__)
             raise
-        self._hand_on(group, _outcome(_alone(writer.finish(commit)), self._large, keep_until_s))
+        return _alone(writer.finish(commit))
 
     async def _frames(self, length: int, writer: ShardWriter) -> node_pb2.PutTrailer:
         """Hand every frame to the disk; the trailer that follows them."""
@@ -208,6 +246,29 @@ class _Session:
     def _hand_on(self, group: asyncio.TaskGroup, outcome: Coroutine[None, None, Outcome]) -> None:
         self._outcomes.put_nowait(group.create_task(outcome))
 
+    async def _outcome(
+        self,
+        storing: Coroutine[None, None, Sequence[StoredShard]],
+        size: int,
+        room: asyncio.Semaphore,
+        keep_until_s: int,
+    ) -> Outcome:
+        """Keep a refusal as a value, or it would end the stream before earlier receipts are out."""
+        try:
+            shards = await storing
+        except DsnError as error:
+            return Outcome(room, keep_until_s, (), error)
+        if self._tab is not None:
+            self._coming -= size
+            await self._tab.stored(size)
+        return Outcome(room, keep_until_s, shards, None)
+
+    async def _expect(self, size: int) -> None:
+        """Have ``size`` bytes paid, or within the window, before they come."""
+        if self._tab is not None:
+            await self._tab.expect(size)
+            self._coming += size
+
     def _keep_until_s(self) -> int:
         return int(self._clock.now_s()) + self._me.terms.keep_pending_s
 
@@ -217,7 +278,7 @@ class _Session:
     def _receipt(self, stored: StoredShard, keep_until_s: int) -> SignedReceipt:
         """A shard that is held already stays as long as any new one at least."""
         receipt = Receipt(
-            DealId(self._account.deal),
+            self._account.deal,
             stored.commit,
             stored.leaf_count,
             stored.length,
@@ -227,18 +288,6 @@ class _Session:
             receipt, self._me.key.sign, network=self._me.network, node=self._me.node_id
         )
         return SignedReceipt(receipt, signature)
-
-
-async def _outcome(
-    storing: Coroutine[None, None, Sequence[StoredShard]],
-    room: asyncio.Semaphore,
-    keep_until_s: int,
-) -> Outcome:
-    """Keep a refusal as a value, or it would end the stream before earlier receipts are out."""
-    try:
-        return Outcome(room, keep_until_s, await storing, None)
-    except DsnError as error:
-        return Outcome(room, keep_until_s, (), error)
 
 
 async def _alone(storing: Coroutine[None, None, StoredShard]) -> Sequence[StoredShard]:

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dsn.apps.node.accounts import Account, Accounts
-from dsn.apps.node.terms import Self
+from dsn.apps.node.deals import Deals, tab_of
+from dsn.apps.node.tabs import OpenTab
+from dsn.apps.node.terms import Self, deal_needed
 from dsn.errors import MalformedMessage, NotFound
-from dsn.ids import NO_DEAL, Commit, DealId
+from dsn.ids import NO_DEAL, Commit, NodeId
+from dsn.ledger.refusal import refuse
 from dsn.ledger.revision import (
     Parties,
+    Signers,
     next_revision,
     sign_revision,
     verify_client_signature,
@@ -23,7 +27,6 @@ from dsn.v1 import node_pb2
 from dsn.wire.convert import (
     SignedRevision,
     commits_from_wire,
-    deal_from_wire,
     holdings_to_wire,
     revision_from_wire,
     revision_to_wire,
@@ -47,9 +50,11 @@ class Edit:
 class Revising:
     """Keeps every client's account in step with what both sides signed."""
 
-    def __init__(self, me: Self, store: ShardStore, accounts: Accounts) -> None:
-        """Countersign as ``me`` what ``store`` has made durable."""
-        self._me, self._store, self._accounts = me, store, accounts
+    def __init__(
+        self, me: Self, store: ShardStore, accounts: Accounts, deals: Deals | None = None
+    ) -> None:
+        """Countersign as ``me`` what ``store`` has made durable; with ``deals``, what is paid."""
+        self._me, self._store, self._accounts, self._deals = me, store, accounts, deals
 
     async def revise(self, caller: Caller, request: node_pb2.ReviseRequest) -> node_pb2.ReviseReply:
         """Persist the caller's next revision, then countersign it.
@@ -58,13 +63,23 @@ class Revising:
             DealMismatch: It does not continue the newest one (``deal_mismatch``) or does not
                 follow from it (``holdings_mismatch``); the newest is the evidence.
             NotFound: ``unknown_shard``: an add or drop is neither held nor pending.
+            InvalidSignature: The client's, or its voucher's.
+            PeerError: ``payment_due``: a voucher for all that was stored is needed.
+            EntryRefused: ``not_covered``: the disk escrow does not last to the deal's end.
         """
         edit = _read_edit(request)
-        parties = Parties(self._me.network, self._me.key.public, caller.public_key)
+        tab = await tab_of(self._deals, caller, edit.signed.revision.deal)
+        if tab is None and self._deals is not None:
+            raise deal_needed()
+        parties = self._parties(caller, tab)
         verify_client_signature(edit.signed.revision, parties, edit.signed.client_signature)
-        account = await self._accounts.open(caller.node_id, edit.signed.revision.deal)
+        account = await self._accounts.open(_owner(caller, tab), edit.signed.revision.deal)
+        if tab is not None and request.HasField("voucher"):
+            await tab.take(request.voucher)
         async with account.lock:
             if not _is_repeat(edit.signed, account.newest):
+                if tab is not None:
+                    await self._check_paid(tab, account, edit)
                 await self._install(account, edit, parties)
             return node_pb2.ReviseReply(revision=revision_to_wire(account.newest))
 
@@ -72,15 +87,35 @@ class Revising:
         self, caller: Caller, request: node_pb2.GetRevisionRequest
     ) -> node_pb2.GetRevisionReply:
         """The newest revision of the caller's deal and a page of its holdings."""
-        deal = known_deal(request.deal)
-        account = await self._accounts.open(caller.node_id, deal)
+        tab = await tab_of(self._deals, caller, request.deal)
+        owner, deal = _owner(caller, tab), NO_DEAL if tab is None else tab.deal.deal
+        account = await self._accounts.open(owner, deal)
         reply = node_pb2.GetRevisionReply(revision=revision_to_wire(account.newest))
         if limit := min(request.limit, MOST_HOLDINGS):
-            held = await self._store.holdings(caller.node_id, deal, request.after, limit + 1)
+            held = await self._store.holdings(owner, deal, request.after, limit + 1)
             reply.holdings, reply.more = holdings_to_wire(held[:limit]), len(held) > limit
         return reply
 
-    async def _install(self, account: Account, edit: Edit, parties: Parties) -> None:
+    def _parties(self, caller: Caller, tab: OpenTab | None) -> Signers:
+        """Whose keys sign: the settlement keys under a deal, else the identity keys."""
+        if tab is None:
+            return Parties(self._me.network, self._me.key.public, caller.public_key)
+        return tab.parties
+
+    async def _check_paid(self, tab: OpenTab, account: Account, edit: Edit) -> None:
+        """Check that what was stored is paid, and that what will be held is covered."""
+        if tab.tab.arrears:
+            raise tab.unpaid()
+        claimed, terms = edit.signed.revision, tab.deal.terms
+        if tab.by_delegate:
+            if claimed.leaves < account.base.leaves:
+                raise refuse("delegate_lowers", f"{claimed.leaves} leaves by the delegate")
+            if claimed.leaves > terms.delegate_leaves:
+                raise refuse("over_delegate_leaves", f"{terms.delegate_leaves} at most")
+        if claimed.leaves > account.base.leaves:
+            await tab.deal.check_cover(claimed.leaves)
+
+    async def _install(self, account: Account, edit: Edit, parties: Signers) -> None:
         claimed, base = edit.signed.revision, account.base
         if claimed.number != base.number + 1:
             raise account.mismatch(
@@ -94,7 +129,7 @@ class Revising:
                 f"leaves, {due.shards} and {due.leaves} under another root follow from it",
                 "holdings_mismatch",
             )
-        signature = sign_revision(due, parties, self._me.key.sign)
+        signature = sign_revision(due, parties, self._me.signer(due.deal))
         signed = SignedRevision(due, edit.signed.client_signature, signature)
         raw = revision_to_wire(signed).SerializeToString()
         await self._store.revise(account.client, account.deal, edit.add, edit.drop, raw)
@@ -115,21 +150,13 @@ class Revising:
         return await asyncio.to_thread(_edit_tree, tree, pairs, edit.drop)
 
 
-def known_deal(raw: bytes) -> DealId:
-    """The deal that a request (untrusted) names, if this node has it.
-
-    Raises:
-        NotFound: ``unknown_deal``.
-    """
-    deal = deal_from_wire(raw)
-    if deal != NO_DEAL:
-        raise NotFound(f"deal {deal.hex()} is not open here", code="unknown_deal")
-    return deal
+def _owner(caller: Caller, tab: OpenTab | None) -> NodeId:
+    """Whose account it is: under a deal its client's, whoever calls."""
+    return caller.node_id if tab is None else tab.deal.owner
 
 
 def _read_edit(request: node_pb2.ReviseRequest) -> Edit:
     signed = revision_from_wire(request.revision)
-    known_deal(signed.revision.deal)
     add, drop = commits_from_wire(request.add), commits_from_wire(request.drop)
     if len({*add, *drop}) < len(add) + len(drop):
         raise MalformedMessage("revision: a shard is named twice")
@@ -137,7 +164,7 @@ def _read_edit(request: node_pb2.ReviseRequest) -> Edit:
 
 
 def _is_repeat(asked: SignedRevision, newest: SignedRevision) -> bool:
-    """Whether the reply to this very revision got lost; Ed25519 signs it one way only."""
+    """Whether the reply to this very revision got lost; a key signs it one way only."""
     same = (asked.revision, asked.client_signature)
     return same == (newest.revision, newest.client_signature)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -14,17 +14,19 @@ import structlog
 from dsn.apps.dht import Dht
 from dsn.apps.entrance import Entrance
 from dsn.apps.node.dht import DhtService
+from dsn.apps.node.money import Books, Money, open_books
 from dsn.apps.node.presence import OwnRecord, Presence
 from dsn.apps.node.service import SERVICE, NodeService
 from dsn.apps.node.terms import Self
-from dsn.apps.provider import NodeConfig, identity
+from dsn.apps.provider import NodeConfig
 from dsn.apps.trace import peers_of, traces
-from dsn.core.keys import SigningKey
+from dsn.core.keys import IdentityKeys, SigningKey
 from dsn.dht.contact import Contact
 from dsn.dht.keeping import Keeper
 from dsn.dht.network import Network
 from dsn.errors import DsnError
 from dsn.ids import format_base32, format_node_id
+from dsn.ledger.settlement import SettlementKey
 from dsn.ledger.terms import Terms
 from dsn.ports import Clock, Entropy, ShardStore
 from dsn.rpc.channel import Connections
@@ -71,11 +73,14 @@ async def run_node(
             from starting.
         DataLost: The disk failed; a restart finds everything that was acknowledged.
     """
-    key = identity(config.home, config.passphrase)
+    root = config.home.load_root(config.passphrase)
+    key = SigningKey(IdentityKeys.derive(root).identity_seed)
     network = config.home.network()
+    config.home.state.mkdir(mode=0o700, exist_ok=True)
     made = config.home.state / "volume.made"
     async with (
         config.home.lock(wait=False),
+        open_books(config.home, network, SettlementKey.derive(root)) as books,
         open_store(
             config.volume,
             capacity_bytes=config.capacity_bytes,
@@ -83,9 +88,8 @@ async def run_node(
             create=not made.exists(),
         ) as store,
     ):
-        config.home.state.mkdir(mode=0o700, exist_ok=True)
         made.touch(mode=0o600)
-        node = Node(config, network, key, store, clock, entropy)
+        node = Node(config, network, key, store, clock, entropy, books)
         async with node.serving() as ready, control_socket(config.home.control_socket, node.answer):
             _log.info("started", **asdict(ready), **asdict(store.damage()))
             on_ready(ready)
@@ -104,13 +108,17 @@ class Node:
         store: ShardStore,
         clock: Clock,
         entropy: Entropy,
+        books: Books | None = None,
     ) -> None:
-        """Prepare to serve ``store`` in ``network``."""
-        me = Self(network.network_id, key, Terms())
+        """Prepare to serve ``store`` in ``network``; with ``books``, for pay."""
         limits = Limits(address_limits=network.genesis.address_limits)
         home, self._config, self._network, self._key = config.home, config, network, key
         self._store, self._clock = store, clock
         self._connections = Connections(key, network.network_id)
+        self.money: Money | None = None
+        if books is not None:
+            self.money = Money(books, network, key, self._connections, config, store, clock)
+        me = self.money.me if self.money else Self(network.network_id, key, Terms())
         self._keeper = Keeper(network.network_id)
         self._health = Health([SERVICE, DHT_SERVICE])
         book = home.book(network)
@@ -127,7 +135,8 @@ class Node:
             entropy=entropy,
         )
         self.dht.own = self.presence.own.encoded
-        service = NodeService(me, store, clock, limits)
+        deals = self.money.deals if self.money else None
+        service = NodeService(me, store, clock, limits, deals)
         self._directory = DhtService(
             self.dht,
             self._keeper,
@@ -163,22 +172,33 @@ class Node:
         try:
             async with (
                 self._entrance.opened(Contact(self._key.public, dht.address), bound),
-                _background(self._directory.greeter.run(), self.presence.run()),
+                _background(*self._work()),
             ):
                 yield self.ready
         finally:
             await self._health.stop()
             await self._server.stop(GRACE_S)
+            if self.money is not None:
+                await self.money.close()
             await self._connections.close()
             config.home.save_book(dht.book)
             write_atomic(config.home.state / RECORDS_FILE, self._keeper.encode())
+
+    def _work(self) -> Iterator[Coroutine[None, None, None]]:
+        """What goes on beside the calls."""
+        yield self._directory.greeter.run()
+        yield self.presence.run()
+        if self.money is not None:
+            yield self.money.run()
 
     async def answer(self, command: str) -> dict[str, Any]:
         """What this node tells commands of its home."""
         name, *words = command.split()
         now_s = self._clock.now_s()
         if name == "status":
-            return self._status()
+            return self._status() | (await self.money.status() if self.money else {})
+        if name == "earnings" and self.money is not None:
+            return (await self.money.earnings()).fields()
         if name == "peers":
             return {"peers": peers_of(self.dht, now_s)}
         if name == "record":

@@ -14,6 +14,7 @@ from dsn.ledger.refusal import refuse
 from dsn.ledger.rules import accounts, claims, deals, demands
 from dsn.ledger.rules.signatures import check_network, check_signatures
 from dsn.ledger.rules.turn import Turn
+from dsn.ledger.settlement import Address
 from dsn.ledger.state import Changes, JudgeBeacon, State
 
 
@@ -42,9 +43,14 @@ def apply(state: State, entry: Entry) -> tuple[State, Changes]:
     return state.having(changes), changes
 
 
-def step(state: State, signed: SignedEntry, judge: JudgeBeacon) -> tuple[State, Changes]:
-    """``validate`` and ``apply`` in one, for whoever does both: the rules run once."""
-    check_signatures(state, signed)
+def step(
+    state: State, signed: SignedEntry, judge: JudgeBeacon, found: Address | None = None
+) -> tuple[State, Changes]:
+    """``validate`` and ``apply`` in one, for whoever does both: the rules run once.
+
+    ``found`` is whose the entry's own signature is, if that was recovered already.
+    """
+    check_signatures(state, signed, found)
     changes = _run(state, signed.entry)
     if isinstance(signed.entry.body, bodies.OpenEpoch):
         judge(state.params.domain.network, signed.entry.body)
@@ -59,20 +65,19 @@ def _run(state: State, entry: Entry) -> Changes:
         raise refuse("nonce_used", f"nonce {entry.nonce}, {account.nonce + 1} is next")
     if entry.nonce > account.nonce + 1:
         raise refuse("nonce_gap", f"nonce {entry.nonce}, {account.nonce + 1} is next")
-    turn.put(replace(account, nonce=entry.nonce))
     _dispatch(turn, entry.body)
-    _take_fee(turn, entry.body)
+    _count(turn, entry)
     return turn.changes()
 
 
-def _take_fee(turn: Turn, body: Body) -> None:
-    """Burn the fee, after all else: what an entry brings in can pay for it.
+def _count(turn: Turn, entry: Entry) -> None:
+    """Count the entry and burn its fee, after all else: what it brings in can pay for it.
 
     Proving and owning up are free. A party without a credit can still close, and an operator
     without one keeps time: they pay what they have.
     """
     account, fee = turn.account(turn.signer), turn.params.entry_fee
-    match body:
+    match entry.body:
         case bodies.SubmitLink() | bodies.Loss():
             fee = 0
         case disputes.Serve(service=disputes.ShardLost() | disputes.AllLost()):
@@ -83,8 +88,8 @@ def _take_fee(turn: Turn, body: Body) -> None:
         raise refuse(
             "fee_not_covered", f"{account.available} base units are left, the fee is {fee}"
         )
-    burned = account.burned + fee
-    turn.put(replace(account, available=account.available - fee, burned=burned))
+    available, burned = account.available - fee, account.burned + fee
+    turn.put(replace(account, nonce=entry.nonce, available=available, burned=burned))
 
 
 def _dispatch(turn: Turn, body: Body) -> None:

@@ -16,9 +16,9 @@ from dsn.ledger.deal import Close, Deal, Extension
 from dsn.ledger.entry import Entry, SignedEntry
 from dsn.ledger.log import MAX_ENTRY_BYTES
 from dsn.ledger.refusal import refuse
-from dsn.ledger.settlement import Address
+from dsn.ledger.settlement import Address, recover
 from dsn.ledger.state import State
-from dsn.ledger.typed import Typed, verify_typed
+from dsn.ledger.typed import Typed, check_signer, digest, verify_typed
 
 
 class Needed(NamedTuple):
@@ -35,8 +35,13 @@ def salt_preimage(network: NetworkId, epoch: int, salt: bytes) -> bytes:
     return writer.raw(salt, SALT_BYTES).done()
 
 
-def check_signatures(state: State, signed: SignedEntry) -> None:
+def check_signatures(state: State, signed: SignedEntry, found: Address | None = None) -> None:
     """Check the network, the size and every signature of ``signed`` (untrusted).
+
+    Args:
+        state: After the last entry.
+        signed: Untrusted.
+        found: Whose the entry's own signature is, if that was recovered already.
 
     Raises:
         EntryRefused: ``wrong_network``, ``entry_too_large``, ``unknown_deal``.
@@ -50,7 +55,7 @@ def check_signatures(state: State, signed: SignedEntry) -> None:
     size = len(entry.encode())
     if size > MAX_ENTRY_BYTES:
         raise refuse("entry_too_large", f"{size} bytes, at most {MAX_ENTRY_BYTES} allowed")
-    verify_typed(entry, domain, signed.signature, entry.signer)
+    check_signer(entry, found or recover(digest(domain, entry), signed.signature), entry.signer)
     match entry.body:
         case Bind(signed=binding):
             verify_binding(binding, domain)

@@ -6,27 +6,30 @@ import json
 import os
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from dsn.apps import devnet, devnet_run
+from dsn.apps import devnet, devnet_make, devnet_run
 from dsn.apps.devnet import Devnet
 from dsn.config import load
 from dsn.core.keys import IdentityKeys, SigningKey, node_id_of
 from dsn.dht.network import parse_network
 from dsn.errors import ConfigError, NotFound, UsageError
 from dsn.ids import format_node_id
+from dsn.ledger.settlement import SettlementKey
 from dsn.runtime.clock import SystemClock
 from dsn.store.home import Home
 
 
-def create(directory, nodes=3, group="node", capacity_bytes=10**9) -> Devnet:
+def create(directory, nodes=3, group="node", capacity_bytes=10**9, epoch_s=None) -> Devnet:
     directory.mkdir(exist_ok=True)
-    return devnet.create(
+    return devnet_make.create(
         directory,
         nodes=nodes,
         group=group,
         capacity_bytes=capacity_bytes,
+        epoch_s=epoch_s,
         clock=SystemClock(),
         entropy=os.urandom,
     )
@@ -41,6 +44,24 @@ def test_the_description_has_exactly_the_stable_fields(tmp_path):
     for one in fields["processes"]:
         assert set(one) == {"name", "role", "node_id", "address", "home", "volume", "pid"}
         assert (one["role"], one["pid"]) == ("node", None)
+
+
+def test_a_ledger_and_its_witnesses_come_after_the_nodes_and_are_in_the_network_file(tmp_path):
+    made = create(tmp_path, epoch_s=7)
+    names = ["node1", "node2", "node3", "ledger", "witness1", "witness2"]
+    assert [one.name for one in made.processes] == names
+    assert [one.role for one in made.processes[3:]] == ["ledger", "witness", "witness"]
+    network = parse_network((tmp_path / "network.toml").read_text())
+    params, operator = network.ledger_params, made.operator.load_root()
+    assert params.operator == params.faucet == SettlementKey.derive(operator).address
+    assert params.log_key == network.genesis.operator_public == network.ledger.public_key
+    assert (params.epoch_s, params.quorum, params.domain.network) == (7, 2, network.network_id)
+    assert params.witnesses == {each.public_key for each in network.witnesses}
+    places = [network.ledger.address, *(each.address for each in network.witnesses)]
+    assert places == [one.address for one in made.processes[3:]]
+    for one in made.processes[3:]:
+        settings = load(Path(one.home), {}).settings
+        assert getattr(settings, one.role).listen == one.address
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -71,7 +92,7 @@ def test_each_node_listens_where_the_list_says_and_owns_the_key_it_names(tmp_pat
 
 def test_keys_are_for_their_owner_alone(tmp_path):
     create(tmp_path)
-    for key in (tmp_path / "operator.key", *tmp_path.glob("*/keys/root.key")):
+    for key in tmp_path.glob("*/keys/root.key"):
         assert key.stat().st_mode & 0o077 == 0, key
 
 
@@ -110,7 +131,7 @@ def test_only_the_node_to_start_from_is_named_again_when_its_port_was_taken(
 ):
     made = create(tmp_path)
     before = made.network()
-    monkeypatch.setattr(devnet_run, "NODE_ROLE", ("config", "show"))
+    monkeypatch.setitem(devnet_run.ROLES, "node", ("config", "show"))
     host, _, port = made.processes[moving].address.rpartition(":")
     with socket.create_server((host, int(port))):
         moved = devnet_run.launch(made, made.processes)
@@ -127,7 +148,7 @@ def test_only_the_node_to_start_from_is_named_again_when_its_port_was_taken(
 
 async def test_a_node_that_cannot_start_is_named_with_its_last_words(tmp_path, monkeypatch):
     made = create(tmp_path, nodes=1)
-    monkeypatch.setattr(devnet_run, "NODE_ROLE", ("provdier", "run"))
+    monkeypatch.setitem(devnet_run.ROLES, "node", ("provdier", "run"))
     with pytest.raises(ExceptionGroup) as caught:
         await devnet_run.bring_up(made, made.processes)
     (error,) = caught.value.exceptions

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dsn.apps import devnet, doctor
+from dsn.apps import devnet_make, doctor
+from dsn.apps.devnet import Devnet
 from dsn.apps.doctor import Finding, examine
 from dsn.runtime.clock import SystemClock
 
@@ -28,13 +29,14 @@ async def findings(home: Path, now_s: float = 1e9) -> dict[str, Finding]:
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> devnet.Devnet:
+def network(tmp_path: Path) -> Devnet:
     """One node that does not run, founded at 1e9."""
-    return devnet.create(
+    return devnet_make.create(
         tmp_path,
         nodes=1,
         group="node",
         capacity_bytes=10**9,
+        epoch_s=None,
         clock=FixedClock(1e9),
         entropy=os.urandom,
     )

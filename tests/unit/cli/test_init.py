@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dsn.apps import devnet
+from dsn.apps import devnet_make
 from dsn.cli.main import main
 from dsn.dht.network import parse_network
 from dsn.runtime.clock import SystemClock
@@ -19,11 +19,12 @@ from dsn.store.home import Home
 @pytest.fixture
 def network(tmp_path) -> Path:
     (tmp_path / "net").mkdir()
-    devnet.create(
+    devnet_make.create(
         tmp_path / "net",
         nodes=2,
         group="node",
         capacity_bytes=10**9,
+        epoch_s=None,
         clock=SystemClock(),
         entropy=os.urandom,
     )
@@ -109,11 +110,12 @@ def test_join_takes_a_newer_list_of_the_same_network(dsn, network, tmp_path):
 def test_join_refuses_another_network(dsn, network, tmp_path):
     dsn("init", "--network", str(network))
     (tmp_path / "other").mkdir()
-    devnet.create(
+    devnet_make.create(
         tmp_path / "other",
         nodes=1,
         group="node",
         capacity_bytes=10**9,
+        epoch_s=None,
         clock=SystemClock(),
         entropy=os.urandom,
     )

@@ -30,6 +30,7 @@ from dsn.ledger.params import LedgerParams
 from dsn.ledger.params_text import format_params
 from dsn.ledger.settlement import Address, SettlementKey, format_address
 from dsn.ledger.typed import Domain
+from dsn.proofs.beacon import next_value
 
 ROOT = LazyGroup(name="dsn", sections={"Operators": {"ledger": ("dsn.cli.ledger:ledger", "")}})
 OPERATOR, ANN, BEN = (SettlementKey(bytes([n]) * 32) for n in (1, 2, 3))
@@ -41,6 +42,8 @@ DOMAIN = Domain(NETWORK.network_id, 0, Address(bytes(20)))
 PARAMS = LedgerParams(
     DOMAIN,
     OPERATOR.address,
+    vdf_iterations=10,
+    vdf_bits=256,
     entry_fee=2,
     min_bond=2,
     allocation=((ANN.address, 1_000), (BEN.address, 50)),
@@ -53,8 +56,9 @@ def line(key: SettlementKey, nonce: int, body: Body, *, as_json: bool = True) ->
     return json.dumps({"entry": entry, "signature": signature}) if as_json else entry + signature
 
 
+BEACON = next_value(NETWORK.network_id, 1, NETWORK.network_id, iterations=10, bits=256)
 GOOD = [
-    line(OPERATOR, 1, OpenEpoch(1, TreeHead(0, NETWORK.network_id), b"\x09" * 32, b"")),
+    line(OPERATOR, 1, OpenEpoch(1, TreeHead(0, NETWORK.network_id), *BEACON)),
     line(ANN, 1, Transfer(BEN.address, 100)),
     line(BEN, 1, Transfer(ANN.address, 20), as_json=False),
     line(BEN, 2, Withdraw(7)),

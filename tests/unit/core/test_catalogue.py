@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from dsn.core.catalogue import (
     MAX_RUNS,
     Entry,
+    Paid,
     Removed,
     Row,
     RunRef,
@@ -66,6 +68,16 @@ def test_a_merged_run_is_sorted_and_encodes() -> None:
     )
     assert decode_run(encode_run(rows)) == rows
     assert [row.name for row in rows] == ["a", "a/b", "z", "é", "𝄞"]
+
+
+def test_a_row_says_what_is_paid_and_old_rows_do_not() -> None:
+    paid = [replace(entry("b"), paid=Paid(2**63, 7, renew)) for renew in (False, True)]
+    for row in paid:
+        assert decode_run(encode_run([entry("a"), row])) == (entry("a"), row)
+    raw = encode_run(paid[1:])
+    assert len(raw) == len(encode_run([entry("b")])) + 17
+    with pytest.raises(MalformedMessage):
+        decode_run(raw[:-1] + b"\2")
 
 
 def test_an_entry_opens_its_file_and_hides_its_key() -> None:

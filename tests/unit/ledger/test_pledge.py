@@ -15,7 +15,7 @@ from tests.support.signing import CLIENT, DEAL_ID, DOMAIN, OTHER_DEAL, PROVIDER,
 
 HELD = holdings([(Commit(bytes([n]) * 32), n + 1) for n in range(4)])
 REVISION = next_revision(Revision(DEAL_ID, 7, 1, 1, bytes(32)), HELD)
-PLEDGE = Pledge.of(REVISION)
+PLEDGE = REVISION.pledge
 
 
 def test_a_pledge_says_what_its_revision_says() -> None:
@@ -27,8 +27,8 @@ def test_a_pledge_says_what_its_revision_says() -> None:
     "pledge",
     [
         PLEDGE,
-        Pledge.of(first_revision(DEAL_ID)),
-        Pledge.of(next_revision(REVISION, EMPTY)),
+        first_revision(DEAL_ID).pledge,
+        next_revision(REVISION, EMPTY).pledge,
         replace(PLEDGE, shards=10),
         replace(PLEDGE, shards=1, leaves=MAX_TOTAL),
     ],

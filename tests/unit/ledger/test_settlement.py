@@ -17,6 +17,7 @@ from dsn.ledger.settlement import (
     format_address,
     parse_address,
     recover,
+    recover_all,
 )
 from tests.support.signing import CLIENT, ORDER, OTHER, mirrored, refusal, spoiled
 
@@ -96,6 +97,15 @@ def test_the_highest_s_of_the_lower_half_is_no_second_spelling() -> None:
             assert refusal(lambda: recover(DIGEST, signature)) == code  # noqa: B023
         else:
             assert recover(DIGEST, signature) != CLIENT.address
+
+
+def test_many_at_once_name_whom_each_alone_names() -> None:
+    """The spoiled ones nobody, whatever is wrong with them, and they spoil no other."""
+    bad = [signature for _, signature, _ in spoiled(SIGNATURE)]
+    signatures = [OTHER.sign(DIGEST), *bad, SIGNATURE]
+    found = recover_all([DIGEST] * len(signatures), signatures)
+    assert found == [OTHER.address, *[None] * len(bad), CLIENT.address]
+    assert recover_all([], []) == []
 
 
 def test_a_signature_over_something_else_names_somebody_else() -> None:

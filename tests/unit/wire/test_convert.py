@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dsn.errors import MalformedMessage
-from dsn.ids import NO_DEAL, Commit
+from dsn.ids import NO_DEAL, Commit, DealId
 from dsn.ledger.receipt import Receipt
 from dsn.ledger.revision import Revision
 from dsn.proofs.por import Answer, build_challenge
@@ -30,9 +30,15 @@ def test_bytes_that_are_no_receipts() -> None:
             convert.receipts_from_wire(raw)
 
 
+DEAL_REVISION = SignedRevision(
+    Revision(DealId(b"d" * 32), 3, 2, 9, b"r" * 32), b"c" * 65, b"n" * 65
+)
+"""Signed by settlement keys, which leave a byte more."""
+
+
 def test_revisions_with_and_without_signatures() -> None:
     bare = REVISION._replace(client_signature=b"", node_signature=b"")
-    for signed in (REVISION, bare):
+    for signed in (REVISION, bare, DEAL_REVISION):
         message = convert.revision_to_wire(signed)
         assert convert.revision_from_wire(message) == signed
         assert convert.decode_revision(message.SerializeToString()) == signed
@@ -43,6 +49,14 @@ def test_a_revision_with_a_field_of_another_size(field: str) -> None:
     message = convert.revision_to_wire(REVISION)
     setattr(message, field, b"short")
     with pytest.raises(MalformedMessage, match="5 bytes"):
+        convert.revision_from_wire(message)
+
+
+@pytest.mark.parametrize("signed", [REVISION, DEAL_REVISION], ids=["nobody pays", "a deal"])
+def test_a_revision_with_signatures_of_the_other_kind(signed: SignedRevision) -> None:
+    other = DEAL_REVISION if signed is REVISION else REVISION
+    message = convert.revision_to_wire(signed._replace(client_signature=other.client_signature))
+    with pytest.raises(MalformedMessage, match=r"a signature of 6[45] bytes, 6[54] needed"):
         convert.revision_from_wire(message)
 
 

@@ -1,0 +1,292 @@
+"""The deals of this home, as the rest of the client sees them.
+
+There is one open deal a node, which later puts use again. A deal is written down before it is
+entered into the ledger; whatever a crash left open, the ledger tells the next run.
+
+Spec: docs/spec/economy.md#deal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from dsn.apps.deal_book import DealBook, Ledger, Sender
+from dsn.apps.deal_file import ClientDeal, DealFolder
+from dsn.apps.deal_plan import Want, stored_cost
+from dsn.apps.deal_signing import Signing, voucher_to_wire
+from dsn.apps.escrow import Escrow, Refusals
+from dsn.apps.nodes import Nodes, ask
+from dsn.apps.quotes import Moment
+from dsn.dht.network import Network
+from dsn.errors import DsnError
+from dsn.ids import NO_DEAL, DealId, NodeId, short
+from dsn.ledger.bandwidth import Traffic
+from dsn.ledger.settlement import SettlementKey
+from dsn.ports import Clock, Entropy
+from dsn.rpc.deals import TIMEOUT_S
+from dsn.store.home import Home
+from dsn.units import leaf_count
+from dsn.v1 import node_pb2
+
+FOLDER: Final = "deals"
+READING_DAYS: Final = 1
+"""The term of a deal that only pays for reading."""
+PAY_ROUNDS: Final = 2
+"""What a node counted beyond our own count, within the tolerance, is paid in the second."""
+
+
+class Deals:
+    """What this home has agreed on with nodes, and what it owes them.
+
+    Where nobody pays there are none: everything here then does nothing.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        nodes: Nodes,
+        light: Ledger | None,
+        account: Sender | None,
+        key: SettlementKey,
+        folder: Path,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        budget: int,
+        days: float,
+        notice: Callable[[str], None],
+    ) -> None:
+        """Go on with the deals in ``folder``.
+
+        Args:
+            network: Where they are.
+            nodes: The other parties.
+            light: How the ledger is read, and
+            account: how it is written; both ``None`` where nobody pays.
+            key: Signs deals, revisions and vouchers.
+            folder: Where deals are kept; made when there is one.
+            clock: Dates deals while the ledger is away.
+            entropy: Salts them.
+            budget: The most base units that this command may lock or spend; 0: no bound.
+            days: How long what is stored is paid for, unless a call says otherwise.
+            notice: Told what could not be paid.
+
+        Raises:
+            MalformedMessage: A deal's file is damaged.
+        """
+        self.key, self.days = key, days
+        self.params = network.ledger_params
+        self.paid = light is not None and account is not None
+        self._notice, self._clock = notice, clock
+        self._lock = asyncio.Lock()
+        self._reading: dict[NodeId, Want] = {}
+        self._unread: Refusals = {}
+        if light is not None and account is not None:
+            self._book = DealBook(light, folder, clock)
+            self._signing = Signing(nodes, key, light.params.domain)
+            self._escrow = Escrow(
+                self._book,
+                nodes,
+                self._signing,
+                account,
+                key.address,
+                entropy=entropy,
+                budget=budget,
+            )
+
+    @staticmethod
+    def known_deals(home: Home) -> list[DealId]:
+        """The deals of ``home`` that may still have credits locked."""
+        return DealFolder(home.state / FOLDER).ids()
+
+    @property
+    def spent(self) -> int:
+        """Base units that were locked, or burned as fees, by this object."""
+        return self._escrow.spent if self.paid else 0
+
+    def set_budget(self, budget: int) -> None:
+        """Lock or spend at most ``budget`` base units in all; 0: no bound."""
+        if self.paid:
+            self._escrow.budget = budget
+
+    # under a deal
+
+    def get(self, node: NodeId) -> ClientDeal | None:
+        """The deal to sign under now: the ledger has it, and its grace is not over."""
+        return self._book.open(node) if self.paid else None
+
+    def deal_id(self, node: NodeId) -> DealId:
+        """The id of that deal; ``NO_DEAL`` if there is none."""
+        deal = self.get(node)
+        return NO_DEAL if deal is None else deal.deal
+
+    def voucher(self, node: NodeId, *, all_of_it: bool = False) -> node_pb2.Voucher | None:
+        """The newest voucher for ``node``, made anew if one is due.
+
+        Args:
+            node: To whom it goes.
+            all_of_it: Whether to pay what is owed now, however little.
+
+        Raises:
+            LimitReached: ``escrow_spent``: reserve more first.
+        """
+        deal = self.get(node)
+        if deal is None:
+            return None
+        due = deal.purse.voucher_due(all_of_it=all_of_it)
+        if due is not None:
+            self._signing.promise(deal, due)
+        return None if deal.newest is None else voucher_to_wire(deal.newest)
+
+    async def agree(self, node: NodeId, reply: node_pb2.PayReply) -> None:
+        """Take over what ``node`` counted (untrusted), and vouchers of ours that it shows.
+
+        Raises:
+            InvalidSignature: It shows a voucher that we never signed.
+            PeerError: ``overcharged``.
+        """
+        deal = self.get(node)
+        if deal is None:
+            return
+        if reply.HasField("voucher") and reply.voucher.credits > deal.purse.credits:
+            self._signing.adopt(deal, reply.voucher)
+        deal.purse.agree(Traffic(reply.ingress_bytes, reply.egress_bytes))
+
+    def revised(self, node: NodeId, leaves: int) -> None:
+        """Note that both signed a revision of ``leaves`` leaves: what was reserved for is held."""
+        deal = self.get(node)
+        if deal is not None:
+            deal.coming = max(0, deal.coming - max(0, leaves - deal.leaves))
+            deal.leaves = leaves
+
+    async def settle(self) -> None:
+        """Pay all that is owed, have deals that are over closed, and save.
+
+        What a node, or the ledger, does not take now is paid the next time.
+        """
+        if not self.paid:
+            return
+        owing = [
+            deal for deal in self._book.deals if deal.purse.owed and deal is self.get(deal.node)
+        ]
+        paid = await ask(
+            {deal.node: self._pay(deal) for deal in owing}, enough=len(owing), most_s=TIMEOUT_S
+        )
+        for node, error in paid.failed.items():
+            self._notice(f"node {short(node)} was not paid in full: {error.message}")
+        if self._book.looked:
+            await self._escrow.close_over()
+        self.save()
+
+    async def _pay(self, deal: ClientDeal) -> None:
+        for _ in range(PAY_ROUNDS):
+            voucher = self.voucher(deal.node, all_of_it=True)
+            reply = await self._signing.peer(deal.node).pay(deal.deal, voucher)
+            await self.agree(deal.node, reply)
+            if not deal.purse.owed:
+                return
+
+    def save(self) -> None:
+        """Write down what has changed."""
+        if self.paid:
+            self._book.save()
+
+    # what it costs and how long it lasts
+
+    async def moment(self) -> Moment | None:
+        """Where the ledger stands now; ``None`` where nobody pays.
+
+        Raises:
+            Unreachable: ``ledger_unreachable``.
+        """
+        if not self.paid:
+            return None
+        await self._book.look()
+        return Moment(self._book.params, self._book.epoch, int(self._clock.now_s()))
+
+    def expires_s(self, nodes: Iterable[NodeId]) -> int | None:
+        """Until when, in Unix seconds, all of ``nodes`` are paid; ``None`` if nobody is.
+
+        The grace comes on top of that.
+        """
+        ends = [deal.end for node in nodes if (deal := self.get(node)) is not None]
+        if not ends:
+            return None
+        left = max(0, min(ends) - self._book.epoch)
+        return int(self._clock.now_s()) + left * self._book.params.epoch_s
+
+    def cost(self, stored: Mapping[NodeId, Collection[int]], *, moved: bool = True) -> int:
+        """What shards cost until the deals of their nodes end, if every epoch is proven.
+
+        Args:
+            stored: Lengths of shards in bytes, by node.
+            moved: Whether they have to be sent there, too.
+        """
+        total = 0
+        for node, lengths in stored.items():
+            deal = self.get(node)
+            if deal is not None:
+                epochs = deal.end - self._book.epoch
+                total += stored_cost(deal.terms, lengths, epochs, moved=moved)
+        return total
+
+    # escrow
+
+    async def reserve(
+        self, bytes_by_node: Mapping[NodeId, int], *, days: float | None = None
+    ) -> Refusals:
+        """Have open deals that cover what nodes hold and these bytes beside it.
+
+        Disk escrow lasts to the end of the grace, bandwidth escrow for storing these bytes and for
+        reading all that is held once. What is lacking is entered for all nodes at once.
+
+        Args:
+            bytes_by_node: To be stored, by node; with 0 a deal is only made to last.
+            days: How long; this client's own days if it is left out.
+
+        Returns:
+            Nodes that do not agree, or are away; the others are covered.
+
+        Raises:
+            LimitReached: ``over_budget``, ``not_enough_credit``, ``term_too_long``.
+            EntryRefused: The ledger takes none of it.
+            Unreachable: ``ledger_unreachable``, while something has to be entered.
+        """
+        if not self.paid:
+            return {}
+        wants = {node: Want(leaf_count(size)) for node, size in bytes_by_node.items()}
+        async with self._lock:
+            return await self._escrow.cover(wants, self.days if days is None else days)
+
+    async def reserve_reading(self, node: NodeId, bytes_: int) -> None:
+        """Have an open deal that pays for reading ``bytes_`` more from ``node``.
+
+        Calls that wait for one another are served by one entry each for their nodes, together.
+
+        Raises:
+            LimitReached: As ``reserve``.
+            DsnError: The node does not agree, or the ledger is away.
+        """
+        if not self.paid:
+            return
+        before = self._reading.get(node, Want())
+        self._reading[node] = Want(read_bytes=before.read_bytes + bytes_)
+        async with self._lock:
+            if node in self._reading:
+                wants, self._reading = self._reading, {}
+                await self._cover_reading(wants)
+        error = self._unread.pop(node, None)
+        if error is not None:
+            raise error
+
+    async def _cover_reading(self, wants: Mapping[NodeId, Want]) -> None:
+        """Note for whoever waits what came of the nodes in ``wants``."""
+        for node in wants:
+            self._unread.pop(node, None)
+        try:
+            self._unread |= await self._escrow.cover(wants, READING_DAYS)
+        except DsnError as error:
+            self._unread |= dict.fromkeys(wants, error)

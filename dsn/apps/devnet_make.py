@@ -1,0 +1,187 @@
+"""Making a local network: homes, keys, settings and the network file; nothing runs yet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from dsn.apps.devnet import CLIENT, LOCK_FILE, OPERATOR, Devnet, Process, free_port, publish, sign
+from dsn.apps.provider import configure
+from dsn.config import FILE_NAME
+from dsn.core.keys import KEY_BYTES, IdentityKeys, SigningKey, node_id_of
+from dsn.dht.network import Genesis, Network, PlacementGroup, format_network
+from dsn.errors import UsageError
+from dsn.ids import NO_NETWORK, format_node_id
+from dsn.ledger.params import LedgerParams
+from dsn.ledger.settlement import NO_ADDRESS, SettlementKey
+from dsn.ledger.typed import Domain
+from dsn.ports import Clock, Entropy
+from dsn.store.files import write_atomic
+from dsn.store.home import Home
+
+MAX_NODES: Final = 250
+"""Node N has the address 127.0.N.1; the ledger and its witnesses come after them."""
+VOLUME: Final = "volume"
+DEFAULT_CAPACITY_BYTES: Final = 100 * 10**9
+WITNESSES: Final = 2
+SUPPLY: Final = 10**15
+"""Credits at genesis: all are the operator's, who pays each new key from them."""
+ENTRY_FEE: Final = 100
+VDF_ITERATIONS: Final = 10_000
+VDF_BITS: Final = 512
+"""So many squarings take about 0.1 s: nobody grinds a local network."""
+SALT_MS: Final = 10_000
+"""Longer than a busy machine keeps a process waiting."""
+
+
+def create(
+    directory: Path,
+    *,
+    nodes: int,
+    group: PlacementGroup,
+    capacity_bytes: int | None,
+    epoch_s: int | None,
+    clock: Clock,
+    entropy: Entropy,
+) -> Devnet:
+    """Make a new local network.
+
+    Args:
+        directory: Empty, or not there yet.
+        nodes: 1 to ``MAX_NODES``.
+        group: What may hold at most one shard of a segment.
+        capacity_bytes: What each node offers; by default 100 GB, or its part of the free disk.
+        epoch_s: How long an epoch lasts; ``None`` for a network where nobody pays.
+        clock: Dates the network.
+        entropy: Makes the keys.
+
+    Raises:
+        UsageError: ``not_empty``: something else is in ``directory``.
+    """
+    _refuse_foreign(directory)
+    capacity_bytes = capacity_bytes or _share_of_disk(directory, nodes)
+    with _emptied_on_failure(directory):
+        root = entropy(KEY_BYTES)
+        Home.create(directory / OPERATOR, root)
+        Home.create(directory / CLIENT, entropy(KEY_BYTES))
+        processes = [_node(directory, number, capacity_bytes, entropy) for number in _upto(nodes)]
+        witnesses = list[bytes]()
+        if epoch_s is not None:
+            processes.append(_service(directory / OPERATOR, "ledger", MAX_NODES + 1))
+            for number in _upto(WITNESSES):
+                home = Home.create(directory / f"witness{number}", entropy(KEY_BYTES))
+                processes.append(_service(home.path, "witness", MAX_NODES + 1 + number))
+                witnesses.append(_public(home))
+        genesis = Genesis(
+            "devnet",
+            int(clock.now_s()),
+            _public(Home(directory / OPERATOR)),
+            group,
+            address_limits=False,
+            ledger=None if epoch_s is None else _params(root, witnesses, epoch_s),
+        )
+        devnet = Devnet(directory, tuple(processes))
+        publish(devnet, sign(devnet, genesis))
+        devnet.save()
+        return devnet
+
+
+def create_client(path: Path, network: Network, entropy: Entropy) -> Home:
+    """A new home with its own keys that has joined ``network``."""
+    home = Home.create(path, entropy(KEY_BYTES))
+    home.save_network(format_network(network))
+    return home
+
+
+def _params(root: bytes, witnesses: Sequence[bytes], epoch_s: int) -> LedgerParams:
+    """A ledger run by the owner of ``root``, whose account is the faucet."""
+    operator = SettlementKey.derive(root).address
+    return LedgerParams(
+        Domain(NO_NETWORK, 0, NO_ADDRESS),
+        operator,
+        log_key=SigningKey(IdentityKeys.derive(root).identity_seed).public,
+        witnesses=frozenset(witnesses),
+        quorum=len(witnesses),
+        epoch_s=epoch_s,
+        open_s=epoch_s // 2,
+        salt_ms=SALT_MS,
+        vdf_iterations=VDF_ITERATIONS,
+        vdf_bits=VDF_BITS,
+        entry_fee=ENTRY_FEE,
+        min_bond=ENTRY_FEE,
+        claim_epochs=1,
+        faucet=operator,
+        allocation=((operator, SUPPLY),),
+    )
+
+
+def _node(directory: Path, number: int, capacity_bytes: int, entropy: Entropy) -> Process:
+    """The home of node ``number``, and its process as it will be."""
+    home, host = Home.create(directory / f"node{number}", entropy(KEY_BYTES)), _host(number)
+    address = f"{host}:{free_port(host)}"
+    configure(home, capacity_bytes, address, "", home.path / FILE_NAME)
+    return _process(home, "node", address, home.path / VOLUME)
+
+
+def _service(path: Path, role: str, number: int) -> Process:
+    """The process of a ledger or witness on the home at ``path``, and where it listens."""
+    home, host = Home(path), _host(number)
+    address = f"{host}:{free_port(host)}"
+    write_atomic(path / FILE_NAME, f"[{role}]\nlisten = {json.dumps(address)}\n".encode())
+    return _process(home, role, address, path / "ledger")
+
+
+def _process(home: Home, role: str, address: str, volume: Path) -> Process:
+    return Process(
+        name="ledger" if role == "ledger" else home.path.name,
+        role=role,
+        node_id=format_node_id(node_id_of(_public(home))),
+        address=address,
+        home=str(home.path),
+        volume=str(volume),
+        pid=None,
+    )
+
+
+def _public(home: Home) -> bytes:
+    return SigningKey(IdentityKeys.derive(home.load_root()).identity_seed).public
+
+
+def _upto(number: int) -> range:
+    return range(1, number + 1)
+
+
+def _host(number: int) -> str:
+    """A loopback address of its own where the system has them all, so that subnets differ."""
+    return f"127.0.{number}.1" if sys.platform == "linux" else "127.0.0.1"
+
+
+def _share_of_disk(directory: Path, nodes: int) -> int:
+    """What each of ``nodes`` can offer of the one disk they share; a tenth stays for others."""
+    return min(DEFAULT_CAPACITY_BYTES, shutil.disk_usage(directory).free * 9 // 10 // nodes)
+
+
+@contextmanager
+def _emptied_on_failure(directory: Path) -> Iterator[None]:
+    """Leave nothing in ``directory`` if what follows fails."""
+    try:
+        yield
+    except BaseException:
+        for path in directory.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+
+
+def _refuse_foreign(directory: Path) -> None:
+    present = sorted(entry.name for entry in directory.iterdir() if entry.name != LOCK_FILE)
+    if present:
+        raise UsageError(
+            f"{directory} holds {present[0]} and is no local network",
+            hint="choose an empty folder",
+            code="not_empty",
+        )
