@@ -5,7 +5,7 @@ Spec: docs/spec/economy.md#deal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ from dsn.ledger.params import MAX_TERM
 from dsn.ledger.settlement import Address
 from dsn.ledger.terms import Terms
 from dsn.ports import Entropy
-from dsn.rpc.deals import TIMEOUT_S
+from dsn.rpc.deals import TIMEOUT_S, DealPeer
 
 Refusals = dict[NodeId, DsnError]
 """Nodes that have no deal for what was wanted, and why."""
@@ -138,6 +138,7 @@ class Escrow:
         calls = {node: self._bodies(deals[node], step) for node, step in steps.items()}
         bodies = await ask(calls, enough=len(calls), most_s=TIMEOUT_S)
         refused |= bodies.failed
+        topped = [deals[node] for node in bodies if deals[node].stage is Stage.OPEN]
         first = sorted(bodies, key=lambda node: deals[node].stage is not Stage.OPEN)
         refusal = await self._send([body for node in first for body in bodies[node]])
         left_out = self._lacking({node: wants[node] for node in bodies}, days)
@@ -145,6 +146,7 @@ class Escrow:
             raise refusal
         for node in left_out:
             refused[node] = refusal or EntryRefused("the ledger does not show the deal")
+        await self._tell(topped)
         self.spent += sum(prices[node] for node in bodies if node not in left_out)
         return refused
 
@@ -196,6 +198,13 @@ class Escrow:
             later = await self._signing.extend(deal, step.end) if step.end else None
             bodies.append(TopUp(deal.deal, step.disk, step.bandwidth, later))
         return bodies
+
+    async def _tell(self, topped: Sequence[ClientDeal]) -> None:
+        """Have nodes see on the ledger what was added to their deals, while it can be reached."""
+        calls = {
+            deal.node: DealPeer(self._nodes.line(deal.node)).pay(deal.deal, None) for deal in topped
+        }
+        await ask(calls, enough=len(calls), most_s=TIMEOUT_S)
 
     async def _send(self, bodies: list[Body]) -> EntryRefused | None:
         """Enter ``bodies`` and see what came of them; gives why one was refused, if one was."""

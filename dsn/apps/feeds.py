@@ -120,11 +120,11 @@ class Feed:
         self._at += len(frame)
         self._refused.clear()
         voucher = self._payer.received(len(frame))
-        if self._payer.pays and self._at == self._end:
-            await stream.done_writing()
-        elif voucher is not None:
+        if voucher is not None:
             with suppress(DsnError):  # on a stream that has ended; the next read tells why
                 await stream.write(self._payer.only(voucher))
+        if self._payer.pays and self._at == self._end:
+            await stream.done_writing()
         return frame
 
     async def _open(self) -> ByteStream:

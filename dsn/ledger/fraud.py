@@ -136,16 +136,16 @@ class Fraud:
         index: The number of the step's leaf.
         step: That leaf.
         previous: The one before; ``None`` for the first, before which comes the genesis.
-        state: What the step reads of the state before it.
         closed: The log that the step calls closed, if it opens an epoch over one that was.
+        state: What the step reads of the state before it.
     """
 
     signed: SignedCheckpoint
     index: int
     step: Logged
     previous: Logged | None
-    state: PartialState
     closed: Closed | None
+    state: PartialState
 
     def encode(self) -> bytes:
         """The fixed encoding."""
@@ -165,7 +165,7 @@ class Fraud:
         signed, index, leaf = read_note(reader), reader.u64(), Logged.read(reader)
         previous = Logged.read(reader) if index else None
         closed = Closed.read(reader) if closed_before(leaf.leaf, index) else None
-        return cls(signed, index, leaf, previous, PartialState.read(reader), closed)
+        return cls(signed, index, leaf, previous, closed, PartialState.read(reader))
 
 
 def closed_before(leaf: LogLeaf, index: int) -> int:
@@ -207,8 +207,8 @@ def build_fraud(
         index,
         Logged.of(leaf, hashes, index, size),
         None if previous is None else Logged.of(previous, hashes, index - 1, size),
-        PartialState.of(before, cells.keys, cells.providers),
         Closed.of(leaves(closed - 1), hashes, closed, size) if closed else None,
+        PartialState.of(before, cells.keys, cells.providers),
     )
 
 

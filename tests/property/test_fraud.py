@@ -17,6 +17,7 @@ from dsn.ledger.entry import Entry, sign_entry
 from dsn.ledger.evidence import convict, decode_evidence
 from dsn.ledger.fraud import Fraud
 from dsn.ledger.log import LogLeaf
+from dsn.ledger.state import FIRST_EPOCH
 from tests.support.fraud_world import TRUST, History, SignedWorld, every_kind
 from tests.support.ledger_world import BY_ADDRESS, DOMAIN, KEYS, address
 
@@ -82,6 +83,10 @@ def tampered(world: SignedWorld, index: int, random: Random) -> Iterator[tuple[s
         yield "bad_beacon", value
         closed = was.body.closed._replace(root=bytes(32))
         yield "bad_closed_log", world.resigned(index, replace(was.body, closed=closed))
+        if was.body.epoch > FIRST_EPOCH:
+            sizes = [n for n in range(1, index + 1) if n != was.body.closed.size]
+            earlier = world.head_at(random.choice(sizes))
+            yield "bad_closed_log", world.reopened(index, earlier)
 
 
 @pytest.mark.parametrize("part", range(PARTS))

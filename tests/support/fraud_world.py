@@ -90,6 +90,23 @@ class SignedWorld(World):
         signed = sign_entry(entry, self.params.domain, KEYS[BY_ADDRESS[was.signer]])
         return replace(old, entry=entry.encode(), signature=signed.signature)
 
+    def head_at(self, size: int) -> TreeHead:
+        """The log as it really was at ``size`` leaves."""
+        return Frontier.at(self.nodes.__getitem__, size).head
+
+    def reopened(self, index: int, closed: TreeHead) -> LogLeaf:
+        """Entry ``index``, which opens an epoch, with a right beacon over another closed log."""
+        body, params = Entry.decode(self.leaves[index].entry).body, self.params
+        assert isinstance(body, OpenEpoch)
+        value, evidence = next_value(
+            params.domain.network,
+            body.epoch,
+            closed.root,
+            iterations=params.vdf_iterations,
+            bits=params.vdf_bits,
+        )
+        return self.resigned(index, OpenEpoch(body.epoch, closed, value, evidence))
+
     def lie(self, index: int, leaf: LogLeaf) -> Fraud:
         """Evidence of a log that ends with ``leaf`` instead of what is at ``index``."""
         leaves = [*self.leaves[:index], leaf]

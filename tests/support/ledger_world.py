@@ -189,12 +189,15 @@ class World:
         else:
             check_rules(self.state, entry)
         self.state, changes = apply(self.state, entry)
-        leaf = LogLeaf(entry.encode(), signature or NO_SIGNATURE, self.state.root)
+        self.add(LogLeaf(entry.encode(), signature or NO_SIGNATURE, self.state.root))
+        self._remember(changes)
+        return changes
+
+    def add(self, leaf: LogLeaf) -> None:
+        """Put ``leaf`` into the log, whether any rule allowed it or not."""
         self.leaves.append(leaf)
         self.frontier, nodes = self.frontier.extend([leaf_hash(leaf.encode())])
         self.nodes |= nodes
-        self._remember(changes)
-        return changes
 
     def _remember(self, changes: Changes) -> None:
         for provider, tree in changes.inventories.items():

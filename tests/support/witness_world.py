@@ -30,7 +30,7 @@ from dsn.ledger.checkpoint import (
     sign_root,
 )
 from dsn.ledger.cosignature import cosign
-from dsn.ledger.log import LogLeaf, TreeHead, leaf_hash
+from dsn.ledger.log import TreeHead
 from dsn.ledger.rules.signatures import salt_preimage
 from dsn.ledger.tiles import TILE_WIDTH, Tile, build_tile, encode_bundle, parse_path
 from dsn.ledger.trust import Trust, witness_key
@@ -105,12 +105,6 @@ class Operator(World):
     def pay(self, count: int = 1) -> None:
         for _ in range(count):
             self.do("alice", Transfer(address("bob"), 1))
-
-    def add(self, leaf: LogLeaf) -> None:
-        """Put something into the log that no rule allowed."""
-        self.leaves.append(leaf)
-        self.frontier, nodes = self.frontier.extend([leaf_hash(leaf.encode())])
-        self.nodes |= nodes
 
     def signed_now(self, **changes: Any) -> SignedCheckpoint:
         """A checkpoint of all there is, with ``changes`` to what is true."""

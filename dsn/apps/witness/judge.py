@@ -34,15 +34,12 @@ from dsn.ledger.log import build_prefix_proof
 from dsn.ledger.rules.signatures import salt_preimage
 from dsn.ledger.trust import Trust, witness_key
 from dsn.ports import Clock, Entropy
-from dsn.units import KIB
 from dsn.wire.status import RetryLater
 
 PUBLISHED: Final = "checkpoint"
 """The path of the newest checkpoint that a quorum cosigned."""
 FORKED: Final = "forked_ledger"
 NOT_OPEN_RETRY_S: Final = 0.2
-MOST_EVIDENCE_BYTES: Final = 64 * KIB
-"""In an error; a file holds it whatever its size."""
 
 
 class Undated(NamedTuple):
@@ -290,7 +287,7 @@ class Judge:
             f"the ledger at {aim.checkpoint.size} entries: {reason}",
             code=code,
             hint=f"the witness keeps {file.name}: 'dsn ledger check --evidence' proves it",
-            evidence=evidence if len(evidence) <= MOST_EVIDENCE_BYTES else b"",
+            evidence=evidence,
         )
 
     def _now_ms(self) -> int:

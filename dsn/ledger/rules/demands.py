@@ -35,7 +35,13 @@ from dsn.ledger.rules.settling import (
 from dsn.ledger.rules.turn import Turn, check_no_demand, check_open, check_provider
 from dsn.proofs.inventory import EMPTY_ROOT
 from dsn.proofs.opening import proven_deal, verify_opening
-from dsn.proofs.post import Link, beacon_hash, drawn_indices, verify_answer_path
+from dsn.proofs.post import (
+    Link,
+    beacon_hash,
+    drawn_indices,
+    leaves_asked,
+    verify_answer_path,
+)
 
 
 class Drawn(NamedTuple):
@@ -87,7 +93,7 @@ def _judge_drawn(turn: Turn, deal: DealCell, drawn: DrawnOpening) -> Drawn:
     The provider's identity cannot have changed since: it has this deal.
 
     Raises:
-        EntryRefused: ``not_a_link``, ``wrong_beacon`` or ``other_deal``.
+        EntryRefused: ``not_a_link``, ``wrong_count``, ``wrong_beacon`` or ``other_deal``.
         InvalidProof: The inclusion proof or the bracket fails, or there is no such ``place``.
     """
     verify_inclusion_proof(
@@ -97,6 +103,9 @@ def _judge_drawn(turn: Turn, deal: DealCell, drawn: DrawnOpening) -> Drawn:
     if logged.signer != deal.terms.provider or not isinstance(logged.body, SubmitLink):
         raise refuse("not_a_link", "the entry is no link of the deal's provider")
     link = logged.body.link
+    asked = leaves_asked(link.total)
+    if link.count != asked:
+        raise refuse("wrong_count", f"a link of {link.count} leaves, {asked} are asked")
     if beacon_hash(drawn.beacon) != link.beacon:
         raise refuse("wrong_beacon", "the beacon value is not the link's")
     if drawn.place >= link.count:

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from dsn.errors import DsnError, MalformedMessage
+from dsn.errors import DsnError, InvalidProof, MalformedMessage
 from dsn.ids import NetworkId
 from dsn.ledger.bodies import Kind, OpenEpoch
 from dsn.ledger.cells import AccountCell, CellKind, DealCell, NetworkCell, cell_digest, cell_key
 from dsn.ledger.conviction import MAGIC
 from dsn.ledger.entry import Entry
 from dsn.ledger.evidence import decode_evidence
-from dsn.ledger.fraud import Fraud, build_fraud, judge_fraud
+from dsn.ledger.fraud import Fraud, build_fraud, closed_before, judge_fraud
 from dsn.ledger.log import TreeHead
 from dsn.ledger.partial import Part, PartialState
 from dsn.ledger.radix import StateLeaf, StateTree
@@ -162,9 +162,48 @@ def test_leaves_stand_where_they_stand() -> None:
 
 def test_a_closed_log_is_shown_as_it_was() -> None:
     assert verdict(OPEN_EPOCH) == "no_fault"
-    assert verdict(replace(OPEN_EPOCH, closed=())) == "short"
-    other = (bytes(32), *OPEN_EPOCH.closed[1:])
-    assert verdict(replace(OPEN_EPOCH, closed=other)) == "wrong_path"
+    closed = OPEN_EPOCH.closed
+    assert closed is not None
+    for prefix, code in [
+        ((), "short"),
+        (closed.prefix[1:], "short"),
+        ((*closed.prefix, bytes(32)), "trailing"),
+        ((bytes(32), *closed.prefix[1:]), "wrong_path"),
+    ]:
+        assert verdict(replace(OPEN_EPOCH, closed=replace(closed, prefix=prefix))) == code
+    last = closed.last
+    for other, code in [
+        (replace(last, path=last.path[1:]), "short"),
+        (replace(last, path=(*last.path, bytes(32))), "trailing"),
+        (replace(last, path=(bytes(32), *last.path[1:])), "not_in_log"),
+        (replace(last, leaf=OPEN_EPOCH.step.leaf), "not_in_log"),
+        (replace(last, leaf=replace(last.leaf, entry=b"\xff")), "not_in_log"),
+    ]:
+        assert verdict(replace(OPEN_EPOCH, closed=replace(closed, last=other))) == code
+
+
+def test_a_closed_log_is_there_exactly_if_the_step_names_one() -> None:
+    with pytest.raises(InvalidProof) as refused:
+        judge_fraud(replace(OPEN_EPOCH, closed=None), TRUST)
+    assert refused.value.detail_code == "incomplete_evidence"
+    for odd in (replace(OPEN_EPOCH, closed=None), replace(CLAIM, closed=OPEN_EPOCH.closed)):
+        assert refusal(lambda odd=odd: decode_evidence(odd.encode())) == "malformed_message"
+    assert (WORLD.fraud(0, SIGNED).closed, CLAIM.closed) == (None, None)
+
+
+def test_an_epoch_over_another_moment_than_the_shut_convicts() -> None:
+    """However true the log is that it names, and right the beacon over it."""
+    index = [at for at, kind in enumerate(KINDS) if kind is Kind.OPEN_EPOCH][2]
+    right = closed_before(WORLD.leaves[index], index)
+    same = WORLD.reopened(index, WORLD.head_at(right))
+    assert verdict(WORLD.lie(index, same)) == "no_fault"
+    for size in range(1, index + 1):
+        if size != right:
+            lie = WORLD.lie(index, WORLD.reopened(index, WORLD.head_at(size)))
+            assert verdict(lie) == "convicted: bad_closed_log", f"closed at {size}"
+    lie = WORLD.lie(index, WORLD.reopened(index, WORLD.head_at(right - 1)))
+    text = judge_fraud(lie, TRUST).text
+    assert text.endswith(f"closed at {right - 1} entries, epoch 2 was not shut")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from dsn.ledger.disputes import (
     SlashUnserved,
     SlashWrong,
 )
+from dsn.ledger.log import LogLeaf, build_inclusion_proof
 from dsn.ledger.money import repair_cost
 from dsn.proofs.por import answer_root
 from dsn.proofs.post import build_answer_path
@@ -141,6 +142,25 @@ def test_an_entry_that_is_no_link_of_the_provider_proves_nothing(
     assert found == hers
     assert world.code("alice", Demand(hers, 10, drawn)) == ""
     assert world.code("alice", Demand(deal, 10, drawn)) == "not_a_link"
+
+
+@pytest.mark.parametrize(
+    "forged", [{"count": 8}, {"count": 10}, {"total": 10}, {"total": 1 << 62, "count": 0xFFFF_FFFF}]
+)
+def test_a_link_that_no_rule_let_in_draws_nothing(
+    world: World, deal: DealId, forged: dict[str, int]
+) -> None:
+    """Who makes up a log may write any count into it, and a judge would draw as many leaves."""
+    link = world.answers["paul", 3][1]
+    drawn, _ = world.drawn("paul", 3, 5)
+    entry = world.entry("paul", SubmitLink(replace(link, **forged)))
+    leaf = LogLeaf(entry.encode(), bytes(65), world.state.root)
+    index = len(world.leaves)
+    world.add(leaf)
+    world.pass_epochs(1, "paul")
+    path = build_inclusion_proof(world.nodes.__getitem__, index, world.state.network.closed.size)
+    target = replace(drawn, leaf=leaf, index=index, path=tuple(path))
+    assert world.code("alice", Demand(deal, 10, target)) == "wrong_count"
 
 
 def test_a_link_of_the_running_epoch_is_not_closed_yet(world: World, deal: DealId) -> None:
