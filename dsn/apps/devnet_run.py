@@ -14,7 +14,7 @@ from pathlib import Path
 from dsn.apps.devnet import Devnet, Process, forget_dead, free_port, publish, sign
 from dsn.apps.processes import Activity, end, send, spawn
 from dsn.config import FILE_NAME
-from dsn.errors import ConfigError, Unreachable
+from dsn.errors import ConfigError, Unreachable, UsageError
 from dsn.runtime.control import ask_control
 from dsn.store.files import write_atomic
 from dsn.store.home import Home
@@ -106,6 +106,25 @@ async def _enrol_all(devnet: Devnet) -> None:
     async with asyncio.TaskGroup() as group:
         for path in homes:
             group.create_task(enrol(Home(path)))
+
+
+async def wait_epochs(devnet: Devnet, epochs: int) -> int:
+    """Return when ``epochs`` more epochs have ended; gives the one that began then.
+
+    Raises:
+        UsageError: ``no_ledger_here``: there are none.
+        Unreachable: The ledger does not run.
+    """
+    ledgers = devnet.of_role("ledger")
+    if not ledgers:
+        raise UsageError("this network has no ledger", code="no_ledger_here")
+    socket_path = Home(Path(ledgers[0].home)).control_socket
+    epoch = int((await ask_control(socket_path, "status"))["epoch"])
+    end = epoch + epochs
+    while epoch < end:
+        await asyncio.sleep(POLL_S)
+        epoch = int((await ask_control(socket_path, "status"))["epoch"])
+    return epoch
 
 
 def _wake(frozen: Iterable[Process]) -> None:

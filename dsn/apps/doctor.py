@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from dsn.apps.dht import Dht
 from dsn.apps.entrance import Entrance
+from dsn.apps.ledger.light import LightClient
+from dsn.apps.wallet import CHECKPOINT_FILE
 from dsn.config import DhtSettings
 from dsn.core.keys import KEY_BYTES, SigningKey, node_id_of
 from dsn.dht.network import Network
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from dsn.apps.bootstrap.sources import Report
 
 LEAST_FREE_BYTES = GIB
+LEDGER_PATIENCE_S = 3.0
 LEAST_OPEN_FILES = 1024
 """A connection a node, a file a shard on its way: some hundreds at once."""
 CLOCK_SLACK_S = 30
@@ -82,6 +85,8 @@ async def examine(
             async for report in Entrance(dht, ways, clock).look():
                 yield _way(report)
         yield await _nodes(dht, clock)
+        if network.ledger_params is not None:
+            yield await _ledger(opened, network, connections, clock)
     if ways is not None and (status := await _own_node(opened)):
         yield _reachable(status)
         yield _keeping(status)
@@ -152,6 +157,20 @@ async def _nodes(dht: Dht, clock: Clock) -> Finding:
     if len(found) >= BUCKET_SIZE:
         detail = f"{detail}; there are more"
     return Finding("nodes", True, detail)
+
+
+async def _ledger(home: Home, network: Network, connections: Connections, clock: Clock) -> Finding:
+    """Whether the ledger answers, and a quorum of its witnesses cosigned what it says."""
+    file = home.state / CHECKPOINT_FILE
+    try:
+        light = LightClient(network, connections, file, clock, patience_s=LEDGER_PATIENCE_S)
+        newest = await light.refresh()
+    except DsnError as error:
+        return _failed("ledger", error)
+    quorum = light.params.quorum
+    return Finding(
+        "ledger", True, f"{newest.size:,} entries, epoch {newest.epoch}, {quorum} cosigned"
+    )
 
 
 async def _own_node(home: Home) -> dict[str, Any] | None:

@@ -146,9 +146,9 @@ async def sample_earnings(store: DealStore, burn_ppm: int, clock: Clock) -> None
 
 
 async def _forecast(store: DealStore, so_far: Earned, now_s: float) -> int:
-    """What will be earned by the end of the month (UTC) at the rate of the last day."""
+    """What will be earned by the end of the month (UTC) at the last day's rate, if it is known."""
     amount, oldest = so_far.total + so_far.unclaimed, await store.oldest_sample()
-    if oldest is None or oldest[0] >= int(now_s):
+    if oldest is None or int(now_s) - oldest[0] < SAMPLE_S:
         return amount
     at_s, before = oldest
     left_s = month_end_s(now_s) - int(now_s)

@@ -24,7 +24,7 @@ from dsn.apps.deal_plan import (
 )
 from dsn.apps.deal_signing import Signing
 from dsn.apps.nodes import Nodes, ask
-from dsn.errors import DsnError, EntryRefused, PeerError
+from dsn.errors import DsnError, EntryRefused, PeerError, TransportError
 from dsn.ids import ID_BYTES, NodeId
 from dsn.ledger.bodies import CloseDeal, Open, TopUp
 from dsn.ledger.cells import NO_NODE
@@ -78,13 +78,18 @@ class Escrow:
         Raises:
             LimitReached: ``over_budget``, ``not_enough_credit``, ``term_too_long``.
             EntryRefused: The ledger takes none of it, or does not know this home.
-            Unreachable: ``ledger_unreachable``, while something has to be entered.
+            Unreachable: ``ledger_unreachable``, while something has to be entered for all of them.
         """
         refused: Refusals = {}
         if lacking := self._lacking(wants, days):
-            await self._book.look()
-            if lacking := self._lacking(lacking, days):
-                refused = await self._enter(lacking, days)
+            try:
+                await self._book.look()
+                if lacking := self._lacking(lacking, days):
+                    refused = await self._enter(lacking, days)
+            except TransportError as away:
+                if len(lacking) == len(wants):
+                    raise
+                refused = dict.fromkeys(lacking, away)
         for node, want in wants.items():
             deal = self._book.open(node)
             if deal is not None and node not in refused:

@@ -21,7 +21,7 @@ from dsn.dht.network import (
 )
 from dsn.errors import ConfigError, MalformedMessage, NotFound, UsageError
 from dsn.ids import ID_BYTES, NO_NETWORK, format_base32, parse_base32, parse_node_id
-from dsn.ledger.params import OPEN_S, LedgerParams
+from dsn.ledger.params import OPEN_S, VDF_ITERATIONS, LedgerParams
 from dsn.ledger.params_text import change_params
 from dsn.ledger.settlement import NO_ADDRESS, SettlementKey
 from dsn.ledger.typed import Domain
@@ -30,6 +30,8 @@ from dsn.rpc.server import split_address
 from dsn.store.files import write_atomic
 from dsn.store.home import Home
 
+SQUARINGS_S: Final = 1_400
+"""For each second of an epoch: so a short one is not over before its beacon is there."""
 ENTRY_FEE: Final = 1_000
 """Credits: nothing to whoever stores, and a bound on spam."""
 
@@ -127,6 +129,7 @@ def plan_ledger(
         min_bond=ENTRY_FEE,
         epoch_s=epoch_s,
         open_s=min(OPEN_S, epoch_s // 2),
+        vdf_iterations=min(VDF_ITERATIONS, epoch_s * SQUARINGS_S),
         faucet=operator.address if faucet else NO_ADDRESS,
         allocation=((operator.address, supply),) if supply else (),
     )

@@ -181,6 +181,19 @@ def _everyone(network: Devnet) -> str:
     return f"{nodes}, a ledger and {witnesses}" if network.of_role("ledger") else nodes
 
 
+@devnet.command()
+@directory_option
+@click.option(
+    "--epochs", type=click.IntRange(1), default=1, show_default=True, help="How many have to end."
+)
+@pass_session
+def wait(session: Session, directory: Path, epochs: int) -> None:
+    """Wait until some epochs of the ledger have passed."""
+    epoch = session.run(devnet_run.wait_epochs(Devnet.load(directory), epochs))
+    session.emit({"epoch": epoch})
+    session.say(f"epoch {epoch}")
+
+
 def _places(network: Devnet) -> list[tuple[str, str]]:
     return [
         ("client home", str(network.client_home)),

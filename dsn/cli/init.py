@@ -194,15 +194,15 @@ def _described(home: Home, root: bytes, joined: Network | None) -> dict[str, obj
     return {
         "home": str(home.path),
         "node_id": format_node_id(node_id_of(identity.public)),
+        "public_key": format_base32(identity.public),
         "network": None if joined is None else _named(joined),
     }
 
 
 def _pairs(described: dict[str, object]) -> Iterator[tuple[str, str]]:
-    names = {"home": "home", "node_id": "node id", "network": "network"}
     for key, value in described.items():
         if value is not None:
-            yield names[key], str(value)
+            yield key.replace("_", " "), str(value)
 
 
 def _lines_of(phrase: str) -> Iterator[str]:

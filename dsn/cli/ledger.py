@@ -44,7 +44,7 @@ params_option = click.option(
 
 @click.group()
 def ledger() -> None:
-    """A ledger's log and cells: make them, add to them, read them, check them."""
+    """Run a network's ledger, back it up, read it, check it."""
 
 
 @ledger.command()
@@ -153,8 +153,8 @@ def check(
     """Replay a ledger from its beginning: every signature, rule, state root and hash.
 
     Exits with 1 if something is wrong, and says after which entry. An exported ledger says
-    nothing of its network: give --network and --params with --from. With --evidence it says whom
-    the file convicts of what, and exits with 1 if it convicts nobody.
+    nothing of its network: give --network with --from, and --params if that file has none. With
+    --evidence it says whom the file convicts of what, and exits with 1 if it convicts nobody.
     """
     from dsn.apps.ledger.check import check_lines, check_store
     from dsn.ledger.params_text import parse_params
@@ -322,13 +322,15 @@ def _params(network: Path | None, params: Path | None) -> LedgerParams:
     from dsn.apps.networks import read_network
     from dsn.ledger.params_text import parse_params
 
-    for option, given in (("--network", network), ("--params", params)):
-        if given is None:
-            raise UsageError(f"missing option '{option}'", hint="name the file")
-    assert network is not None
-    assert params is not None
-    text = params.read_text(encoding="utf-8", errors="replace")
-    return parse_params(text, read_network(network).network_id)
+    if network is None:
+        raise UsageError("missing option '--network'", hint="name the file")
+    founded = read_network(network)
+    if params is not None:
+        text = params.read_text(encoding="utf-8", errors="replace")
+        return parse_params(text, founded.network_id)
+    if founded.ledger_params is None:
+        raise UsageError("missing option '--params'", hint="name the file: the network's has none")
+    return founded.ledger_params
 
 
 def _checkpoint(file: Any, params: LedgerParams) -> Checkpoint | None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from dsn.core.keys import SigningKey
     from dsn.store.home import Home
 
+EPOCH_S = 3_600
+SUPPLY = 10**15
+
 contact_option = click.option(
     "--contact",
     "contacts",
@@ -81,14 +84,16 @@ ledger_option = click.option(
 )
 @click.option("--quorum", type=int, metavar="N", help="Witnesses that a reader demands.")
 @click.option(
-    "--epoch-s", type=click.IntRange(1), default=3600, show_default=True, help="Epoch length."
+    "--epoch-s",
+    metavar="S",
+    type=click.IntRange(1),
+    help=f"How long an epoch lasts, in seconds; {EPOCH_S} at first.",
 )
 @click.option(
     "--supply",
+    metavar="N",
     type=click.IntRange(0),
-    default=10**15,
-    show_default=True,
-    help="Credits at genesis; they are this home's.",
+    help=f"Credits at genesis, all of them this home's; {SUPPLY} at first.",
 )
 @click.option("--faucet", is_flag=True, help="Give each new key credits from these, once.")
 @click.option(
@@ -207,7 +212,14 @@ def _operator(session: Session) -> SigningKey:
 
 
 def _wants_ledger(options: Mapping[str, Any]) -> bool:
-    return any(options[name] for name in ("ledger", "witnesses", "new_witnesses", "params"))
+    if any(options[name] for name in ("ledger", "witnesses", "new_witnesses", "params")):
+        return True
+    if any(options[name] for name in ("quorum", "epoch_s", "supply", "faucet")):
+        raise UsageError(
+            "--quorum, --epoch-s, --supply and --faucet are a ledger's",
+            hint="say where it is: --ledger HOST:PORT",
+        )
+    return False
 
 
 def _plan_ledger(
@@ -217,6 +229,8 @@ def _plan_ledger(
     ledger: str | None,
     witnesses: Sequence[str],
     params: TextIO | None,
+    epoch_s: int | None,
+    supply: int | None,
     **options: Any,
 ) -> tuple[PaidNetwork, list[NewWitness]]:
     """What the options say of the ledger, and witnesses with homes at ``paths``."""
@@ -243,6 +257,8 @@ def _plan_ledger(
         served,
         [*map(parse_contact, witnesses), *(each.contact for each in added)],
         changes=params.read() if params else "",
+        epoch_s=epoch_s or EPOCH_S,
+        supply=SUPPLY if supply is None else supply,
         **options,
     )
     return paid, added

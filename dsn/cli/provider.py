@@ -143,10 +143,14 @@ def earnings(session: Session, deals: bool) -> None:
 
 
 @provider.command()
-@click.option("--disk", type=click.IntRange(0), help="Credits a GiB stored for 30 days.")
-@click.option("--ingress", type=click.IntRange(0), help="Credits a GiB sent to the node.")
-@click.option("--egress", type=click.IntRange(0), help="Credits a GiB read from it.")
-@click.option("--repair", type=click.IntRange(0), help="Credits a GiB that it loses.")
+@click.option(
+    "--disk", metavar="N", type=click.IntRange(0), help="Credits a GiB stored for 30 days."
+)
+@click.option(
+    "--ingress", metavar="N", type=click.IntRange(0), help="Credits a GiB sent to the node."
+)
+@click.option("--egress", metavar="N", type=click.IntRange(0), help="Credits a GiB read from it.")
+@click.option("--repair", metavar="N", type=click.IntRange(0), help="Credits a GiB that it loses.")
 @pass_session
 def price(
     session: Session,

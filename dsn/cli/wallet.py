@@ -38,7 +38,10 @@ def wallet() -> None:
 @wallet.command()
 @pass_session
 def address(session: Session) -> None:
-    """Show where this home is paid, and whether the ledger knows whose address that is."""
+    """Show where this home is paid.
+
+    And whether the ledger knows whose address that is.
+    """
 
     async def described(wallet: Wallet) -> tuple[str, str, bool | None]:
         bound = None
@@ -92,7 +95,7 @@ def history(session: Session, limit: int | None) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask whether that is what you mean.")
 @pass_session
 def send(session: Session, to: str, amount: str | None, yes: bool) -> None:
-    """Pay AMOUNT credits to ADDRESS, or what a line of 'dsn wallet request' asks for.
+    """Pay AMOUNT to an address, or pay a request.
 
     A payment cannot be taken back.
     """
@@ -139,9 +142,9 @@ def send(session: Session, to: str, amount: str | None, yes: bool) -> None:
 @click.option("--note", default="", metavar="TEXT", help="What it is for; whoever pays sees it.")
 @pass_session
 def request(session: Session, amount: str, note: str) -> None:
-    """Print a line that asks for AMOUNT credits; 'dsn wallet send' pays it.
+    """Print a line that asks for AMOUNT credits.
 
-    Standard output gets the line alone.
+    'dsn wallet send' pays it. Standard output gets the line alone.
     """
     from dsn.apps.payment import PaymentRequest, check_note, format_request, parse_amount
 
@@ -183,7 +186,9 @@ def bind(session: Session) -> None:
 @click.option("--show", is_flag=True, help="Print the key itself on standard output.")
 @pass_session
 def export(session: Session, file: Path | None, passphrase_file: Path | None, show: bool) -> None:
-    """Say what a backup needs, and write the settlement key to FILE if one is named.
+    """Write the settlement key to FILE.
+
+    Without FILE it says what a backup needs.
 
     The recovery phrase brings everything back: a key file is for other wallets.
     """

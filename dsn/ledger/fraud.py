@@ -97,7 +97,7 @@ class Closed:
 
     @classmethod
     def of(cls, last: LogLeaf, hashes: Hashes, size: int, whole: int) -> Closed:
-        """The first ``size`` leaves, ``last`` at their end, of the ``whole`` that have ``hashes``."""
+        """The first ``size`` leaves, ``last`` at their end, of ``whole`` that have ``hashes``."""
         prefix = tuple(build_prefix_proof(hashes, size, whole))
         return cls(prefix, Logged.of(last, hashes, size - 1, size))
 
@@ -270,10 +270,10 @@ class _LogJudge:
         )
 
     def _check_closed(self, body: OpenEpoch) -> None:
-        size, last = body.closed.size, self._fraud.closed
-        if last is None or body.closed != self._head:
+        size, closed = body.closed.size, self._fraud.closed
+        if closed is None or body.closed != self._head:
             raise refuse("bad_closed_log", f"at {size} entries the log was not like that")
-        if not _shuts(last.last.leaf, body.epoch - 1):
+        if not _shuts(closed.last.leaf, body.epoch - 1):
             raise refuse(
                 "bad_closed_log", f"closed at {size} entries, epoch {body.epoch - 1} was not shut"
             )

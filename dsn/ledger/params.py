@@ -21,6 +21,8 @@ MAX_CLAIM_EPOCHS: Final = 700
 """A provider that claims later than this may find that the ledger forgot proven epochs."""
 MAX_TERM: Final = 1 << 32
 OPEN_S: Final = 600
+VDF_ITERATIONS: Final = 5_000_000
+"""About a minute."""
 MAX_VDF_BITS: Final = 1_024
 """What chiavdf squares in."""
 _CHAIN_BYTES: Final = 32
@@ -71,7 +73,7 @@ class LedgerParams:
     epoch_s: int = 3_600
     open_s: int = OPEN_S
     salt_ms: int = 6_000
-    vdf_iterations: int = 5_000_000
+    vdf_iterations: int = VDF_ITERATIONS
     vdf_bits: int = 1_024
     entry_fee: int = 0
     burn_ppm: int = 10_000

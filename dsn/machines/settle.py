@@ -2,8 +2,8 @@
 
 The node counts what it took in and sent, and goes on while no more than a window is owed. The
 client counts what it sent and received, and signs a voucher when half a window is owed: so it
-never stands still, and either side loses a window at most. What is about to be stored is paid
-before it is sent, as far as it passes the window.
+never stands still, and of what is read either side loses a window at most. What is about to be
+stored is paid before it is sent, as far as it passes the window.
 
 Counts drift apart where a call broke off: a group may be stored though its receipt got lost, and
 bytes may be on their way that nobody waits for any more. The client keeps what it cannot know

@@ -64,6 +64,14 @@ def test_paths_in_the_table_exist() -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def test_tests_named_on_the_attacks_page_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/attacks.md").read_text("utf-8")))
+    files = [path.read_text("utf-8") for path in ROOT.glob("tests/**/test_*.py")]
+    there = {name for text in files for name in re.findall(r"def (test_\w+)\(", text)}
+    assert named
+    assert named - there == set()
+
+
 def anchors(page: Path) -> set[str]:
     """The page's headings as links name them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)

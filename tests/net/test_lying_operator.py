@@ -16,23 +16,19 @@ from random import Random
 
 import pytest
 
-from dsn.apps.ledger.evidence_check import check_evidence
 from dsn.dht.network import format_network
 from dsn.errors import DsnError, PeerError
 from dsn.ledger.bodies import Transfer
-from dsn.ledger.checkpoint import KeyKind, format_note_key, parse_checkpoint
+from dsn.ledger.checkpoint import format_note_key, parse_checkpoint
 from dsn.ledger.entry import sign_entry
-from dsn.ledger.evidence import Contradiction, accuse
-from dsn.ledger.fraud import build_fraud
-from dsn.ledger.log import LogLeaf, build_inclusion_proof, leaf_hash
-from dsn.ledger.promise import BrokenPromise, sign_promise
+from dsn.ledger.log import LogLeaf
 from dsn.ledger.state import Changes
-from dsn.ledger.tiles import Tile, format_path
+from dsn.ledger.tiles import TILE_WIDTH, Tile, format_path
 from dsn.ledger.trust import witness_key
 from tests.net.local import Done, dsn
-from tests.support.ledger_stage import LOG_KEY, located
+from tests.support.ledger_stage import located
 from tests.support.ledger_world import KEYS, address
-from tests.support.lying_operator import BRIBED, Liar, Scene, on_scene
+from tests.support.lying_operator import BRIBED, Liar, Scene, evidence_files, on_scene
 
 MINTED = 10**9
 
@@ -278,14 +274,6 @@ def _enter(scene: Scene, name: str, body: Transfer, *, by: str) -> None:
     world.add(LogLeaf(entry.encode(), signature, world.state.root))
 
 
-STEPS: dict[str, Callable[[Scene], Awaitable[None]]] = {
-    "state_root_differs": mint,
-    "not_enough_credit": overdraw,
-    "invalid_signature": forge,
-    "bad_beacon": choose_a_beacon,
-}
-
-
 @pytest.mark.parametrize(
     ("lie", "fault"),
     [
@@ -304,7 +292,7 @@ async def test_a_step_that_the_rules_do_not_allow_is_refused_and_convicts(
         scene.liar.pay(3)
         await scene.agree()
         await lie(scene)
-        scene.liar.pay(0)
+        scene.liar.publish()
         file = await witness_refuses(scene, "wrong_entry")
         await believed(scene)
         assert not scene.evidence.exists()
@@ -336,8 +324,7 @@ async def test_what_is_kept_convicts_even_if_the_operator_hides_its_log(tmp_path
         liar.pay(2)
         await mint(scene)
         liar.pay(300)
-        spoiled = format_path(Tile(0, 1, len(liar.world.leaves) - 256))
-        liar.spoiled = {spoiled}
+        liar.spoiled = {format_path(Tile(0, 0, TILE_WIDTH))}
         assert (await scene.refused()).detail_code == "wrong_leaves"
         assert scene.kept() == []
         liar.spoiled = set()
@@ -348,30 +335,11 @@ async def test_what_is_kept_convicts_even_if_the_operator_hides_its_log(tmp_path
 # the honest
 
 
-async def test_what_an_honest_operator_signed_convicts_nobody(tmp_path: Path) -> None:
-    async with on_scene(tmp_path) as scene:
-        liar = scene.liar
-        start = liar.world.state
-        liar.pay(1)
-        first = await scene.agree()
-        await scene.shut()
-        liar.do("operator", liar.opening(liar.world.frontier.head))
-        second = await scene.agree()
-    [operator] = [scene.liar.trust.operator]
-    one, other = (
-        replace(each, signatures=tuple(s for s in each.signatures if s.key_id == operator.key_id))
-        for each in (first, second)
-    )
-    index, leaves, hashes = len(liar.world.leaves) - 1, liar.world.leaves, liar.world.nodes
-    digest = leaf_hash(leaves[index].encode())
-    promise = sign_promise(scene.network.network_id, index, digest, LOG_KEY.sign)
-    path = tuple(build_inclusion_proof(hashes.__getitem__, index, index + 1))
-    files = {
-        "contradiction": Contradiction(one, other).encode(),
-        "broken_promise": BrokenPromise(promise, second, digest, path).encode(),
-        "fraud": build_fraud(start, 1, leaves.__getitem__, second, hashes.__getitem__).encode(),
-    }
-    for kind, raw in files.items():
+def test_what_an_honest_operator_signed_convicts_nobody(tmp_path: Path) -> None:
+    liar = Liar()
+    network = located(liar.genesis, "127.0.0.1:1")
+    (tmp_path / "network.toml").write_text(format_network(network))
+    for kind, raw in evidence_files(liar, guilty=False).items():
         (tmp_path / kind).write_bytes(raw)
         fields = judged(tmp_path, tmp_path / kind).check(1).fields
         assert (fields["ok"], fields["kind"], fields["code"]) == (False, kind, "no_fault")

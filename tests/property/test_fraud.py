@@ -15,7 +15,7 @@ from dsn.ledger.checkpoint import NoteKey
 from dsn.ledger.conviction import Conviction
 from dsn.ledger.entry import Entry, sign_entry
 from dsn.ledger.evidence import convict, decode_evidence
-from dsn.ledger.fraud import Fraud
+from dsn.ledger.fraud import Fraud, closed_before
 from dsn.ledger.log import LogLeaf
 from dsn.ledger.state import FIRST_EPOCH
 from tests.support.fraud_world import TRUST, History, SignedWorld, every_kind
@@ -141,6 +141,20 @@ def test_mangled_evidence_never_convicts_the_honest() -> None:
         if random.random() < 0.3:
             raw = mangled(raw, random)
         assert accused_by(raw) is None, f"mutation {number}"
+
+
+def test_no_changed_byte_leaves_a_conviction() -> None:
+    """Every byte of a file bears on what it proves, so two files never tell of one fault."""
+    world, random = every_kind(True), Random(9)
+    index = max(at for at, leaf in enumerate(world.leaves) if closed_before(leaf, at))
+    opening = world.reopened(index, world.head_at(index - 1))
+    for leaf in (replace(world.leaves[index], state_root=bytes(32)), opening):
+        raw = world.lie(index, leaf).encode()
+        assert accused_by(raw) == TRUST.operator
+        for at in range(len(raw)):
+            changed = bytearray(raw)
+            changed[at] ^= 1 << random.randrange(8)
+            assert accused_by(bytes(changed)) is None, f"byte {at} of {len(raw)}: {changed[at]}"
 
 
 def test_mangled_evidence_against_a_liar_convicts_nobody_else() -> None:

@@ -7,13 +7,21 @@ every demand, declares every loss. Everyone else does what the machine draws, al
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from dsn.apps.ledger.batch import Submission
+from dsn.apps.ledger.check import check_store
+from dsn.apps.ledger.engine import genesis_of, open_sequencer
 from dsn.core.hashing import sha256
 from dsn.errors import DsnError
 from dsn.ids import DealId
@@ -34,7 +42,9 @@ from dsn.ledger.cells import DealCell, DealState, Phase
 from dsn.ledger.deal import Close, Extension
 from dsn.ledger.disputes import AllLost, Demand, Serve, SlashMissed, SlashUnserved, SlashWrong
 from dsn.ledger.entry import Body
+from dsn.store.ledger import create_ledger, open_ledger
 from tests.support.ledger_audit import Audit
+from tests.support.ledger_stores import PLACES
 from tests.support.ledger_world import BY_ADDRESS, GIB, NAMES, World, shard, terms
 
 SHARDS = 8
@@ -380,9 +390,34 @@ class Histories(RuleBasedStateMachine):
 
 
 class SignedHistories(Histories):
-    """The same with every signature made and checked."""
+    """The same with every signature made and checked, and the log put through both stores."""
 
     signed = True
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "audit"):
+            for store in stores():
+                self.enter(store)
+
+    def enter(self, place: str) -> None:
+        """A store that is given the entries comes to the same leaves, and is found in order."""
+        leaves = self.world.leaves
+        create_ledger(place, *genesis_of(self.world.params))
+        with open_sequencer(place) as sequencer:
+            outcomes = sequencer.submit(Submission(each.entry, each.signature) for each in leaves)
+            assert [getattr(each, "leaf", each) for each in outcomes] == leaves
+            assert sequencer.state.root == self.world.state.root
+        with closing(open_ledger(place, signer=False)) as store:
+            assert check_store(store).fault is None
+
+
+def stores() -> Iterator[str]:
+    """An empty ledger's place of each kind; without a PostgreSQL server here only the other."""
+    with TemporaryDirectory() as directory:
+        for make in PLACES.values():
+            with suppress(pytest.skip.Exception):
+                yield make(Path(directory))
 
 
 TestHistories = Histories.TestCase

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,14 +18,18 @@ from dsn.apps.witness.files import EVIDENCE
 from dsn.dht.contact import Contact
 from dsn.dht.network import Network, format_network
 from dsn.errors import PeerError
-from dsn.ledger.bodies import OpenEpoch, Salt, ShutEpoch
+from dsn.ledger.bodies import OpenEpoch, Salt, ShutEpoch, Transfer
 from dsn.ledger.checkpoint import (
     Checkpoint,
     NoteSignature,
     SignedCheckpoint,
     format_checkpoint,
+    sign_checkpoint,
 )
-from dsn.ledger.log import TreeHead
+from dsn.ledger.evidence import Contradiction
+from dsn.ledger.fraud import build_fraud
+from dsn.ledger.log import TreeHead, build_inclusion_proof, leaf_hash
+from dsn.ledger.promise import BrokenPromise, sign_promise
 from dsn.ledger.rules.signatures import salt_preimage
 from dsn.ledger.tiles import Tile, build_tile, parse_path
 from dsn.proofs.beacon import next_value
@@ -36,7 +39,7 @@ from dsn.runtime.clock import SystemClock
 from dsn.runtime.entropy import system_entropy
 from dsn.v1 import ledger_pb2 as v1
 from tests.support.ledger_stage import GENESIS, LOG_KEY, Reader, Stage, serving
-from tests.support.ledger_world import WITNESSES, World
+from tests.support.ledger_world import KEYS, WITNESSES, World
 
 HONEST, *BRIBED = WITNESSES
 assert GENESIS.ledger is not None
@@ -124,7 +127,9 @@ class Scene:
         epoch, network = self.liar.world.epoch, self.network.network_id
         reply, bribed = await self.witness.get_salt(epoch), BRIBED[0]
         given = Salt(HONEST.public, reply.salt, reply.signature)
-        bought = Salt(bribed.public, bytes(32), bribed.sign(salt_preimage(network, epoch, bytes(32))))
+        bought = Salt(
+            bribed.public, bytes(32), bribed.sign(salt_preimage(network, epoch, bytes(32)))
+        )
         self.liar.do("operator", ShutEpoch(epoch, (given, bought)))
 
     def kept(self) -> list[Path]:
@@ -137,10 +142,37 @@ class Scene:
         return self.reader.file.with_name(f"{self.reader.file.name}.evidence")
 
 
+def evidence_files(liar: Liar, *, guilty: bool) -> dict[str, bytes]:
+    """By kind, a file about the next entry: one that convicts the operator, or convicts nobody."""
+    before, index, other = liar.world.state, len(liar.world.leaves), liar.fork()
+    other.do("alice", Transfer(KEYS["sam"].address, 1))
+    leaf = other.leaves[-1]
+    if guilty:
+        liar.world.add(replace(leaf, state_root=bytes(32)))
+    else:
+        liar.world = other
+    leaves, hashes = liar.world.leaves, liar.world.nodes.__getitem__
+    newest, trust = liar.checkpoint(), liar.trust
+    rival = replace(newest, epoch=9) if guilty else liar.checkpoint(index)
+    lines = [
+        SignedCheckpoint(each, (sign_checkpoint(each, trust.operator, LOG_KEY.sign),))
+        for each in sorted((rival, newest), key=lambda each: (each.size, each.body))
+    ]
+    signed, there = liar.sign(newest, ()), leaf_hash(leaves[index].encode())
+    promised = leaf_hash(leaf.encode())
+    promise = sign_promise(liar.params.domain.network, index, promised, LOG_KEY.sign)
+    path = tuple(build_inclusion_proof(hashes, index, newest.size))
+    return {
+        "contradiction": Contradiction(*lines).encode(),
+        "broken_promise": BrokenPromise(promise, signed, there, path).encode(),
+        "fraud": build_fraud(before, index, leaves.__getitem__, signed, hashes).encode(),
+    }
+
+
 @asynccontextmanager
-async def on_scene(folder: Path, **changes: Any) -> AsyncIterator[Scene]:
+async def on_scene(folder: Path) -> AsyncIterator[Scene]:
     """All of them over real ports; the network's file stays in ``folder`` as ``network.toml``."""
-    liar, clock = Liar(**changes), SystemClock()
+    liar, clock = Liar(), SystemClock()
     own = folder / "witness"
     own.mkdir()
     async with (

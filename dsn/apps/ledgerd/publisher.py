@@ -236,5 +236,5 @@ def check_newest(note: bytes, trust: Trust, size: int) -> None:
         raise ConfigError(
             f"the ledger has {size} entries, a checkpoint of {newest.checkpoint.size} was signed",
             code=BEHIND,
-            hint="restore its newest copy: going on from here would fork it",
+            hint="restore a newer copy, a witness has one: going on from here would fork it",
         )

@@ -16,7 +16,7 @@ from dsn.apps.witness.files import WitnessFiles
 from dsn.apps.witness.replica import Departure, Replica
 from dsn.apps.witness.served import Course, ServedLog
 from dsn.core.keys import SigningKey
-from dsn.errors import InvalidProof, PeerError
+from dsn.errors import DsnError, InvalidProof, PeerError
 from dsn.ledger.bodies import SALT_BYTES, OpenEpoch
 from dsn.ledger.cells import Phase
 from dsn.ledger.checkpoint import (
@@ -213,7 +213,7 @@ class Judge:
     def _depart(
         self, aim: SignedCheckpoint, log: ServedLog, departure: Departure
     ) -> Course[NoReturn]:
-        """Make a proof of the step that does not follow."""
+        """Make a proof of the step that does not follow, of hashes that nobody vouches for."""
         at, leaves = departure, {departure.index: departure.leaf}
         if at.previous is not None:
             leaves[at.index - 1] = at.previous
@@ -225,7 +225,7 @@ class Judge:
         )
         try:
             judge_fraud(fraud, self._trust)
-        except PeerError as error:
+        except DsnError as error:
             raise log.wrong() from error
         reason = f"entry {at.index}: {at.error.detail_code}: {at.error.message}"
         self._convict("wrong_entry", reason, aim, fraud.encode())

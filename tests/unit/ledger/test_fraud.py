@@ -206,6 +206,21 @@ def test_an_epoch_over_another_moment_than_the_shut_convicts() -> None:
     assert text.endswith(f"closed at {right - 1} entries, epoch 2 was not shut")
 
 
+def test_a_shut_of_another_epoch_closes_nothing() -> None:
+    """Copied to where nothing allows it, which convicts too."""
+    opened = [at for at, kind in enumerate(KINDS) if kind is Kind.OPEN_EPOCH]
+    earlier, index = closed_before(WORLD.leaves[opened[1]], opened[1]) - 1, opened[2]
+    assert KINDS[earlier] is Kind.SHUT_EPOCH
+    copied = replace(WORLD.leaves[earlier], state_root=WORLD.leaves[index - 1].state_root)
+    leaves = [*WORLD.leaves[:index], copied]
+    leaves.append(WORLD.reopened(index, log_of(leaves)[0]))
+    head, hashes = log_of(leaves)
+    signed = sign(replace(SIGNED.checkpoint, size=head.size, root=head.root))
+    state = WORLD.states[index]
+    fraud = build_fraud(state, index + 1, leaves.__getitem__, signed, hashes)
+    assert verdict(fraud) == "convicted: bad_closed_log"
+
+
 @pytest.mark.parametrize(
     "closed",
     [
