@@ -210,7 +210,8 @@ def _row(process: Process) -> tuple[str, ...]:
 
 def _tell_ignored(session: Session, *given: object) -> None:
     if any(value is not None for value in given):
-        session.notice("note: the network is there; only 'devnet up --dir D' of this counts now")
+        flags = "--nodes, --group, --capacity, --epoch-s, --free"
+        session.notice(f"note: the network is there; {flags} do nothing now")
 
 
 def _tell_killed(session: Session, killed: Sequence[str]) -> None:

@@ -159,7 +159,7 @@ async def reaches(town: Town, number: int, size: int) -> dict[str, object]:
 
 async def test_a_ledger_is_published_because_its_witnesses_replayed_it(tmp_path: Path) -> None:
     async with living(tmp_path, 2, 2) as (town, served):
-        await served.enter(PAYER, *[Transfer(PAYEE.address, 1)] * 250)
+        await served.enter(PAYER, *[Transfer(PAYEE.address, 1)] * 200)
         await served.enter(PAYER, *[Transfer(PAYEE.address, 1)] * 50)
         assert await served.next_epoch(2) == 3
         for number in range(2):
@@ -176,7 +176,7 @@ async def test_one_witness_of_three_may_be_away_and_catches_up(tmp_path: Path) -
         await served.enter(PAYER, Transfer(PAYEE.address, 1))
         await town.stop(2)
         await served.next_epoch(2)
-        await served.enter(PAYER, *[Transfer(PAYEE.address, 1)] * 250)
+        await served.enter(PAYER, *[Transfer(PAYEE.address, 1)] * 200)
         await served.enter(PAYER, *[Transfer(PAYEE.address, 1)] * 50)
         await town.start(2)
         status = await reaches(town, 2, served.ledger.desk.size)

@@ -70,13 +70,14 @@ class Belief:
             InvalidSignature: As ``Trust.verify``.
             InvalidProof: As ``verify_growth``.
         """
-        self._trust.verify(signed, int(self._clock.now_s()))
+        self._trust.verify_operator(signed)
         known, new = self.signed, signed.checkpoint
         if known is not None:
             try:
                 verify_growth(known.checkpoint, new, path)
             except InvalidProof as error:
                 await self._refuse(known, signed, error)
+        self._trust.verify(signed, int(self._clock.now_s()))
         if known is None or new.size > self.size:
             await asyncio.to_thread(self._save, signed)
             self.signed = signed

@@ -29,8 +29,8 @@ from dsn.ledger.checkpoint import (
 from dsn.ledger.conviction import by_operator
 from dsn.ledger.cosignature import cosign, cosigned_at
 from dsn.ledger.evidence import accuse
-from dsn.ledger.fraud import build_fraud, closed_before, judge_fraud
-from dsn.ledger.log import build_prefix_proof
+from dsn.ledger.fraud import build_fraud, judge_fraud
+from dsn.ledger.log import LogLeaf, build_prefix_proof
 from dsn.ledger.rules.signatures import salt_preimage
 from dsn.ledger.trust import Trust, witness_key
 from dsn.ports import Clock, Entropy
@@ -205,23 +205,22 @@ class Judge:
         try:
             turnings = self._replica.follow(leaves, aim.checkpoint)
         except Departure as departure:
-            yield from self._depart(aim, log, departure)
+            yield from self._depart(aim, log, leaves, departure)
         else:
             for each in turnings:
                 self._turn(each, seen_ms)
 
     def _depart(
-        self, aim: SignedCheckpoint, log: ServedLog, departure: Departure
+        self, aim: SignedCheckpoint, log: ServedLog, leaves: list[LogLeaf], departure: Departure
     ) -> Course[NoReturn]:
         """Make a proof of the step that does not follow, of hashes that nobody vouches for."""
-        at, leaves = departure, {departure.index: departure.leaf}
-        if at.previous is not None:
-            leaves[at.index - 1] = at.previous
-        closed = closed_before(at.leaf, at.index)
-        if closed and closed - 1 not in leaves:
-            leaves[closed - 1] = (yield from log.leaves(closed - 1))[0]
+        at, start = departure, self.size
+
+        def leaf(index: int) -> LogLeaf:
+            return leaves[index - start] if index >= start else self._replica.leaf(index)
+
         fraud = yield from log.build(
-            lambda hashes: build_fraud(at.before, at.index, leaves.__getitem__, aim, hashes)
+            lambda hashes: build_fraud(at.before, at.index, leaf, aim, hashes)
         )
         try:
             judge_fraud(fraud, self._trust)

@@ -18,13 +18,10 @@ from dsn.ledger.tiles import hashes_of_tiles
 class Departure(Exception):
     """Leaf ``index`` does not follow from those before it."""
 
-    def __init__(
-        self, index: int, before: State, previous: LogLeaf | None, leaf: LogLeaf, error: DsnError
-    ) -> None:
-        """Keep what convicts: the state and the leaf ``before``, the leaf, and why."""
+    def __init__(self, index: int, before: State, error: DsnError) -> None:
+        """Keep what convicts: the state ``before``, and why."""
         super().__init__(error.message)
-        self.index, self.before, self.previous = index, before, previous
-        self.leaf, self.error = leaf, error
+        self.index, self.before, self.error = index, before, error
 
 
 class Replica(Sequencer):
@@ -58,22 +55,21 @@ class Replica(Sequencer):
             DataLost: As ``LedgerStore.append``.
         """
         batch, turnings = self._begin(), list[Turning]()
-        previous = self._last_leaf()
         for leaf in leaves:
             before = batch.state
             outcome = batch.take(Submission(leaf.entry, leaf.signature))
             error = _fault(outcome, leaf) or _at_end(outcome, batch.state, end)
             if error is not None:
-                raise Departure(outcome.index, before, previous, leaf, error)
+                raise Departure(outcome.index, before, error)
             assert isinstance(outcome, Accepted)
             if isinstance(body := outcome.signed.entry.body, OpenEpoch | ShutEpoch):
                 turnings.append(Turning(outcome.index, body))
-            previous = leaf
         self._keep(batch)
         return turnings
 
-    def _last_leaf(self) -> LogLeaf | None:
-        return next(self._store.leaves(self.head.size - 1, self.head.size), None)
+    def leaf(self, index: int) -> LogLeaf:
+        """Leaf ``index`` of the log as it stands."""
+        return next(iter(self._store.leaves(index, index + 1)))
 
 
 def _fault(outcome: Accepted | Refused, leaf: LogLeaf) -> DsnError | None:

@@ -7,7 +7,8 @@ import tarfile
 
 import pytest
 
-from dsn.apps.demo import Demo, _rot
+from dsn.apps.damage import rot
+from dsn.apps.demo import Demo
 from dsn.apps.sample import sample_tar
 from dsn.errors import UsageError
 from dsn.runtime.clock import SystemClock
@@ -65,7 +66,7 @@ def test_rot_flips_one_byte_of_the_largest_shard(tmp_path):
     folder.mkdir(parents=True)
     (folder / "small").write_bytes(bytes(10))
     (folder / "large").write_bytes(bytes(1000))
-    path, offset = _rot(tmp_path)
+    path, offset = rot(tmp_path)
     assert path == folder / "large"
     changed = [at for at, byte in enumerate(path.read_bytes()) if byte]
     assert changed == [offset]
