@@ -106,8 +106,8 @@ async def shouting(*packets: bytes) -> AsyncIterator[None]:
 
 async def test_nodes_of_the_network_are_found_and_no_others() -> None:
     async with announce(1), announce(2), announce(3, OTHER):
-        assert await find() == Found((contact(1), contact(2)))
-        assert await find(OTHER) == Found((contact(3),))
+        assert await find(browse_s=2 * BROWSE_S) == Found((contact(1), contact(2)))
+        assert await find(OTHER, browse_s=2 * BROWSE_S) == Found((contact(3),))
 
 
 async def test_a_node_that_stopped_is_not_found() -> None:
