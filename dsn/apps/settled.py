@@ -44,11 +44,13 @@ class Earner:
 class Settlement:
     """All figures in credits.
 
-    ``paid`` is what the client's wallet says it spent; ``supply`` what the ledger began with and
-    ``sum`` what all its cells have now; ``entries`` were replayed from the beginning.
+    No voucher is redeemed for less than ``fee``. ``paid`` is what the client's wallet says it
+    spent; ``supply`` what the ledger began with and ``sum`` what all its cells have now;
+    ``entries`` were replayed from the beginning.
     """
 
     earners: tuple[Earner, ...]
+    fee: int
     paid: int
     fees: int
     locked: int
@@ -66,9 +68,9 @@ class Settlement:
 
     @property
     def agrees(self) -> bool:
-        """Whether all books say the same, to the unit, and nothing waits to be claimed."""
+        """Whether all books say the same, to the unit, and nothing worth its fee waits."""
         earned = sum(each.earned for each in self.earners)
-        settled = all(e.unclaimed == 0 and e.earned == e.on_ledger for e in self.earners)
+        settled = all(e.unclaimed <= self.fee and e.earned == e.on_ledger for e in self.earners)
         return settled and earned == self.paid and self.supply == self.sum
 
 
@@ -78,14 +80,14 @@ async def settlement(network: Devnet) -> Settlement:
     Raises:
         DsnError: A book cannot be read, or the ledger does not follow from its entries.
     """
-    screens = await _claimed(network)
+    params = network.network().ledger_params
+    assert params is not None
+    screens = await _claimed(network, params.entry_fee)
     async with opened(Home.open(network.client_home)) as wallet:
         books = (await wallet.history()).accounting()
     (ledger,) = network.of_role("ledger")
     cells, entries = await asyncio.to_thread(_replayed, ledger.volume)
     paid = _paid_by_provider(cells)
-    params = network.network().ledger_params
-    assert params is not None
     return Settlement(
         tuple(
             Earner(
@@ -97,6 +99,7 @@ async def settlement(network: Devnet) -> Settlement:
             )
             for process in network.of_role("node")
         ),
+        params.entry_fee,
         books.spent_bandwidth,
         books.fees,
         books.escrow,
@@ -106,12 +109,12 @@ async def settlement(network: Devnet) -> Settlement:
     )
 
 
-async def _claimed(network: Devnet) -> dict[str, dict[str, Any]]:
+async def _claimed(network: Devnet, fee: int) -> dict[str, dict[str, Any]]:
     """What each provider's screen says, if need be after ``PATIENCE_S``."""
     end_s = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         screens = {p.name: await _earnings(p) for p in network.of_role("node")}
-        waits = any(int(screen["unclaimed"]) for screen in screens.values())
+        waits = any(int(screen["unclaimed"]) > fee for screen in screens.values())
         if not waits or asyncio.get_running_loop().time() > end_s:
             return screens
         await asyncio.sleep(POLL_S)

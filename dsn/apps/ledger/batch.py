@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dsn.apps.ledger.memory import store_cell
+from dsn.apps.ledger.memory import Overlay, store_cell
 from dsn.apps.ledger.tail import LogTail, hashes_after
 from dsn.errors import DsnError
 from dsn.ids import NetworkId
@@ -26,6 +26,8 @@ from dsn.proofs.beacon import verify_value
 
 _SHARE_HERE: Final = 4
 """Of so many entries the signer of one is found out here, as the others are elsewhere."""
+_MOST_ON_TOP: Final = 32
+"""Each entry copies the cells that were touched since they were last set aside."""
 _WORTH_A_THREAD: Final = 32
 """Fewer entries are judged sooner than another thread has begun."""
 
@@ -72,7 +74,8 @@ class Batch:
             read: Gives that log's tiles.
             shut_size: The log's size right after the last shut of an epoch; 0 before the first.
         """
-        self.state = state
+        self._touched = Overlay(state.source)
+        self.state = self._touched.absorb(state)
         self.leaves: list[LogLeaf] = []
         self.shut_size = shut_size
         self._tail, self._read = tail, read
@@ -112,6 +115,8 @@ class Batch:
         self, submission: Submission, signed: SignedEntry | DsnError, found: Address | None = None
     ) -> Outcome:
         index = self._tail.frontier.size + len(self.leaves)
+        if len(self.state.cells) > _MOST_ON_TOP:
+            self.state = self._touched.absorb(self.state)
         if isinstance(signed, DsnError):
             return Refused(index, submission, signed)
         try:
@@ -127,6 +132,7 @@ class Batch:
     def finish(self) -> tuple[LogTail, LedgerBatch]:
         """The log's tail with all that was taken, and what a store has to keep of it."""
         tail, tiles = self._tail.extend(self.leaves)
+        self.state = self._touched.whole(self.state)
         cells = [store_cell(cell) for cell in self.state.cells.values()]
         return tail, LedgerBatch(self._tail.head, tail.head, self.leaves, cells, tiles)
 

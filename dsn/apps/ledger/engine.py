@@ -29,7 +29,7 @@ from dsn.ledger.tiles import hashes_of_tiles
 from dsn.ports import LedgerStore, StoredCell
 from dsn.store.ledger import open_ledger
 
-BATCH: Final = 256
+BATCH: Final = 1_024
 """Entries a transaction at most."""
 
 

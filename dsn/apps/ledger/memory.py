@@ -15,7 +15,7 @@ from dsn.ledger.cells import Cell, CellKind, DealCell, DealState, cell_digest, d
 from dsn.ledger.params import LedgerParams
 from dsn.ledger.radix import StateLeaf, StateTree
 from dsn.ledger.settlement import Address
-from dsn.ledger.state import State
+from dsn.ledger.state import CellSource, State
 from dsn.ports import StoredCell
 from dsn.proofs.inventory import EMPTY, InventoryEntry, SumTree, inventory_leaf
 
@@ -55,6 +55,35 @@ class Memory:
         """The state that the cells make."""
         leaves = (StateLeaf(key, cell_digest(cell)) for key, cell in self._cells.items())
         return State(params, StateTree.build(leaves), self)
+
+
+class Overlay:
+    """A ``CellSource`` of what was touched since ``source``, which stays as it is."""
+
+    def __init__(self, source: CellSource) -> None:
+        """Nothing is touched yet."""
+        self._source = source
+        self.cells: dict[bytes, Cell] = {}
+        self.inventories: dict[Address, SumTree] = {}
+
+    def cell(self, key: bytes) -> Cell | None:
+        """The cell under ``key``, or ``None``."""
+        return self.cells.get(key) or self._source.cell(key)
+
+    def inventory(self, provider: Address) -> SumTree:
+        """The tree over the provider's open deals that hold something."""
+        return self.inventories.get(provider) or self._source.inventory(provider)
+
+    def absorb(self, state: State) -> State:
+        """Take in what ``state``, which rests on this, changed; gives it with nothing on top."""
+        self.cells.update(state.cells)
+        self.inventories.update(state.inventories)
+        return state.rebased(self)
+
+    def whole(self, state: State) -> State:
+        """``state``, which rests on this, as it rests on ``source``, with all that was touched."""
+        self.absorb(state)
+        return State(state.params, state.tree, self._source, self.cells, self.inventories)
 
 
 def store_cell(cell: Cell) -> StoredCell:
