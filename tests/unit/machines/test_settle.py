@@ -323,9 +323,18 @@ class Wire(RuleBasedStateMachine):
         if lost or not group.stored:
             self.give_up(group)
 
+    def under_way(self) -> int:
+        """What the frames cost that no client has yet."""
+        size = sum(sum(stream.frames) for stream in self.streams)
+        return bandwidth_due(self.terms, Traffic(0, size)) + 1
+
+    @precondition(lambda self: self.under_way() <= window(self.terms, self.purse.credits))
     @rule()
     def compare(self) -> None:
-        """Pay: the client hears the node's counts, agrees, and signs for them."""
+        """Pay: the client hears the node's counts, agrees, and signs for them.
+
+        It does so before more than a window is under way that it has not seen.
+        """
         self.purse.agree(self.tab.traffic)
         self.tab.pay(self.newest(all_of_it=True))
 
