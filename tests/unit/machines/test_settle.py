@@ -328,7 +328,12 @@ class Wire(RuleBasedStateMachine):
         size = sum(sum(stream.frames) for stream in self.streams)
         return bandwidth_due(self.terms, Traffic(0, size)) + 1
 
-    @precondition(lambda self: self.under_way() <= window(self.terms, self.purse.credits))
+    def settled(self) -> bool:
+        """Whether little is under way; before the first byte came, whether nothing is."""
+        known = self.purse.traffic != Traffic() or not any(each.frames for each in self.streams)
+        return known and self.under_way() <= window(self.terms, self.purse.credits)
+
+    @precondition(lambda self: self.settled())
     @rule()
     def compare(self) -> None:
         """Pay: the client hears the node's counts, agrees, and signs for them.
