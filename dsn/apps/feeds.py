@@ -162,6 +162,7 @@ class Feed:
         if refusal.detail_code in self._refused:
             raise refusal
         self._refused.add(refusal.detail_code)
+        self.close(refused=not isinstance(refusal, TransportError))
         ends_s, loop = limit.when(), asyncio.get_running_loop()
         began_s, self.paying = loop.time(), True
         limit.reschedule(None)
@@ -171,15 +172,13 @@ class Feed:
         finally:
             self.paying = False
             limit.reschedule(None if ends_s is None else ends_s + loop.time() - began_s)
-        if self._stream is not None:
-            self._stream.cancel()
-        self._payer, self._stream = Payer(self._deals, self.node), None
+        self._payer = Payer(self._deals, self.node)
 
-    def close(self) -> None:
-        """End the stream; the node may have sent more than came."""
+    def close(self, *, refused: bool = False) -> None:
+        """End the stream; unless the node ``refused`` to go on, it may have sent more than came."""
         if self._stream is not None:
             self._stream.cancel()
-            self._payer.forgone(self._end - self._at)
+            self._payer.forgone(self._end - self._at, refused=refused)
             self._stream = None
 
 

@@ -51,6 +51,7 @@ class Payer:
     def ask(self, request: node_pb2.GetShardRequest) -> None:
         """Say in ``request`` who pays for what it asks for."""
         if self._mine is not None:
+            self._mine.purse.asked(request.end - request.start)
             request.deal = self.deal
             with suppress(LimitReached):  # a spent escrow is the node's to refuse, in its place
                 _attach(request, self._deals.voucher(self.node))
@@ -66,12 +67,15 @@ class Payer:
             return None
         return None if due is None else self._deals.voucher(self.node)
 
-    def forgone(self, size: int) -> None:
-        """``size`` bytes that were asked for are not waited for: a window of them may be sent."""
+    def forgone(self, size: int, *, refused: bool) -> None:
+        """``size`` bytes that were asked for are not waited for.
+
+        A window of them may have been sent, unless the node ``refused``: that comes after all else.
+        """
         if self._mine is not None:
             terms, purse = self._mine.terms, self._mine.purse
-            ahead = window(terms, purse.credits)
-            purse.forgone(worth_bytes(terms.egress_price, ahead, size))
+            ahead = 0 if refused else window(terms, purse.credits)
+            purse.forgone(size, worth_bytes(terms.egress_price, ahead, size))
 
     def only(self, voucher: node_pb2.Voucher) -> bytes:
         """A message of GetShard that brings ``voucher`` and asks for nothing."""

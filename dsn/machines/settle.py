@@ -14,7 +14,6 @@ Spec: docs/spec/economy.md#bandwidth.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from dsn.errors import LimitReached, PeerError
@@ -138,8 +137,8 @@ class Purse:
     def __init__(self, terms: Deal, traffic: Traffic, credits: int, limit: int) -> None:
         """Go on where things stood; see ``Tab``."""
         self.terms, self.traffic, self.credits, self.limit = terms, traffic, credits, limit
-        self._doubtful = self._granted = self._said = Traffic()
-        self._behind = True
+        self._doubtful, self._asked, self._early = Traffic(), 0, 0
+        self._granted, self._behind = 0, False
 
     @property
     def owed(self) -> int:
@@ -148,12 +147,15 @@ class Purse:
 
     @property
     def _due(self) -> int:
-        """By our count, or by the node's as far as it was agreed to."""
-        return max(bandwidth_due(self.terms, each) for each in (self.traffic, self._said))
+        return bandwidth_due(self.terms, self.traffic)
+
+    @property
+    def _possible(self) -> int:
+        """What an honest node may have counted, but for what earlier runs did."""
+        return bandwidth_due(self.terms, (self.traffic + self._doubtful).read(self._asked))
 
     def sending(self, size: int) -> None:
         """``size`` bytes are about to be sent."""
-        self._behind = False
         self.traffic = self.traffic.stored(size)
 
     def unsent(self, size: int) -> None:
@@ -161,15 +163,23 @@ class Purse:
         self.traffic = self.traffic.stored(-size)
         self._doubtful = self._doubtful.stored(size)
 
+    def asked(self, size: int) -> None:
+        """``size`` bytes were asked for; each is ``received`` or ``forgone``."""
+        self._asked += size
+
     def received(self, size: int) -> None:
         """``size`` bytes came."""
-        self._behind = False
-        self.traffic = self.traffic.read(size)
+        early = min(size, self._early)
+        self.traffic = self.traffic.read(size - early)
+        self._doubtful = self._doubtful.read(early)
+        self._early -= early
+        self._asked = max(0, self._asked - size)
 
-    def forgone(self, size: int) -> None:
-        """``size`` bytes that were asked for are not waited for; the node may have sent them."""
-        self._behind = False
-        self._doubtful = self._doubtful.read(size)
+    def forgone(self, size: int, sent: int) -> None:
+        """``size`` bytes are not waited for any more; the node may have sent ``sent`` of them."""
+        self._asked = max(0, self._asked - size)
+        self._early = min(self._early, self._asked)
+        self._doubtful = self._doubtful.read(sent)
 
     def voucher_due(self, *, all_of_it: bool = False) -> int | None:
         """The credits that the next voucher has to reach, if one is due.
@@ -189,39 +199,42 @@ class Purse:
 
     def promised(self, credits: int) -> None:
         """A voucher over ``credits`` was signed, now or by an earlier run of this home."""
-        self._behind |= credits > self._due
+        self._behind |= credits > max(self.credits, self._due)
         self.credits = max(self.credits, credits)
 
     def agree(self, said: Traffic) -> None:
         """Take over what the node counted (untrusted), as far as it can be so.
 
-        Before anything is moved, and when a voucher shows that an earlier run counted more, our
-        count may be behind, and the node's takes its place. Else, what is doubtful is counted if
-        the node says so, and what else it says that it sent is on its way: it is paid now, and
-        not again when it comes. All in all a node that says too much gets a window and
-        ``TOLERANCE_PPM``, however often it does.
+        What is doubtful happened if the node says so; what is still awaited is paid when it comes.
+        Beyond that a node gets a window and ``TOLERANCE_PPM`` in all, however often it says more.
+        If a voucher shows that an earlier run counted more, the node's count takes the place of
+        ours: what was under way then may be in it, and is doubtful once it comes.
 
         Raises:
             PeerError: ``overcharged``.
         """
-        due, own = bandwidth_due(self.terms, said), bandwidth_due(self.terms, self.traffic)
-        possible = self.traffic + self._doubtful - self._granted
-        known = max(own, self.credits) if self._behind else bandwidth_due(self.terms, possible)
+        due, possible = bandwidth_due(self.terms, said), self._possible
+        known = possible - self._granted
+        if self._behind:
+            known = max(known, self.credits)
         if due > known + window(self.terms, self.credits) + known * TOLERANCE_PPM // PPM:
             raise PeerError(
-                f"{due} base units asked for bandwidth, by our count it is {own}",
+                f"{due} base units asked for bandwidth, by our count it is {self._due}",
                 code="overcharged",
             )
+        more = said - self.traffic
         if self._behind:
-            self.traffic, self._behind = said if due > own else self.traffic, False
+            ahead = window(self.terms, self.credits)
+            under_way = worth_bytes(self.terms.egress_price, ahead, self._asked)
+            happened, self._early = more, min(under_way, more.egress_bytes)
+            self._granted += max(0, due - max(possible, self.credits))
         else:
-            more = said - self.traffic
             happened = self._doubtful.at_most(more)
-            granted = replace(more - happened, egress_bytes=0)
-            self._doubtful, self._granted = self._doubtful - happened, self._granted + granted
-            self.traffic += happened + granted
-        if due > bandwidth_due(self.terms, self._said):
-            self._said = said
+            happened += more - happened - Traffic(0, self._asked)
+        self._doubtful, self.traffic = self._doubtful - happened, self.traffic + happened
+        if not self._behind:
+            self._granted += max(0, self._possible - possible)
+        self._behind = False
 
 
 def _escrow_spent(due: int, limit: int) -> LimitReached:

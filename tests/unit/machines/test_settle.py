@@ -165,25 +165,75 @@ def test_a_node_that_says_more_every_time_gets_a_window(more: Traffic) -> None:
     assert own < purse.credits <= own + window(purse.terms, purse.credits) + own // 50
 
 
-def test_what_was_on_its_way_is_paid_once() -> None:
+def test_what_is_on_its_way_is_paid_when_it_comes() -> None:
     _, purse = both()
-    purse.received(MIB)
-    purse.agree(Traffic(0, 2 * MIB))
-    assert purse.owed == 2_048
-    purse.received(MIB)
-    assert purse.owed == 2_048
+    purse.asked(8 * MIB)
+    purse.agree(Traffic(0, 7 * MIB))
+    assert purse.owed == 0
+    for came in range(1, 9):
+        purse.received(MIB)
+        assert purse.owed == came * 1_024
+
+
+def test_what_was_on_its_way_as_the_count_was_taken_over_is_paid_once() -> None:
+    _, purse = both()
+    purse.asked(2 * MIB)
+    purse.promised(5_000)
+    purse.agree(Traffic(0, 6 * MIB))
+    assert purse.owed == 6 * 1_024 - 5_000
+    purse.received(2 * MIB)
+    assert purse.owed == 6 * 1_024 - 5_000
+    purse.agree(Traffic(0, 7 * MIB))
+    assert purse.owed == 7 * 1_024 - 5_000
 
 
 def test_what_may_have_been_moved_is_granted() -> None:
     _, purse = both()
     purse.sending(64 * MIB)
     purse.unsent(64 * MIB)
-    purse.forgone(3 * MIB)
+    purse.forgone(3 * MIB, 3 * MIB)
     purse.agree(Traffic(64 * MIB, 3 * MIB))
     assert purse.owed == 67 * 1_024
     purse.received(MIB)
     assert purse.owed == 68 * 1_024
     assert refused(purse.agree, Traffic(64 * MIB, 40 * MIB)) == "overcharged"
+    assert refused(purse.agree, Traffic(128 * MIB, 4 * MIB)) == "overcharged"
+
+
+def test_what_came_is_not_on_its_way_any_more() -> None:
+    _, purse = both()
+    purse.asked(40 * MIB)
+    purse.received(40 * MIB)
+    assert refused(purse.agree, Traffic(0, 60 * MIB)) == "overcharged"
+
+
+def test_a_count_is_taken_over_once_and_what_it_says_too_much_is_remembered() -> None:
+    _, purse = both()
+    purse.promised(5_000)
+    purse.agree(Traffic(0, 9 * MIB))
+    purse.promised(9 * 1_024)
+    assert refused(purse.agree, Traffic(0, 14 * MIB)) == "overcharged"
+
+
+def test_what_may_not_have_been_in_the_count_taken_over_is_granted() -> None:
+    _, purse = both()
+    purse.asked(4 * MIB)
+    purse.promised(5_000)
+    purse.agree(Traffic(0, 6 * MIB))
+    purse.received(4 * MIB)
+    purse.agree(Traffic(0, 10 * MIB))
+    purse.agree(Traffic(0, 13 * MIB))
+
+
+def test_what_is_given_up_after_the_count_was_taken_over_is_not_waited_for() -> None:
+    _, purse = both()
+    purse.asked(4 * MIB)
+    purse.promised(5_000)
+    purse.agree(Traffic(0, 6 * MIB))
+    purse.forgone(4 * MIB, 0)
+    purse.asked(MIB)
+    purse.received(MIB)
+    assert purse.owed == 7 * 1_024 - 5_000
 
 
 # both, over a wire
@@ -237,6 +287,7 @@ class Wire(RuleBasedStateMachine):
     @precondition(lambda self: len(self.streams) < 4)
     @rule(size=st.integers(1, 20 * MIB))
     def ask(self, size: int) -> None:
+        self.purse.asked(size)
         self.streams.append(Stream(size, vouchers=deque([self.newest()])))
 
     @precondition(lambda self: self.streams)
@@ -287,7 +338,7 @@ class Wire(RuleBasedStateMachine):
         self.forgo(stream)
 
     def forgo(self, stream: Stream) -> None:
-        self.purse.forgone(sum(stream.frames))
+        self.purse.forgone(stream.left + sum(stream.frames), sum(stream.frames))
         self.doubtful = self.doubtful.read(sum(stream.frames))
 
     def give_up(self, group: Group) -> None:
@@ -323,25 +374,22 @@ class Wire(RuleBasedStateMachine):
         if lost or not group.stored:
             self.give_up(group)
 
-    def under_way(self) -> int:
-        """What the frames cost that no client has yet."""
-        size = sum(sum(stream.frames) for stream in self.streams)
-        return bandwidth_due(self.terms, Traffic(0, size)) + 1
-
-    def settled(self) -> bool:
-        """Whether little is under way; before the first byte came, whether nothing is."""
-        known = self.purse.traffic != Traffic() or not any(each.frames for each in self.streams)
-        return known and self.under_way() <= window(self.terms, self.purse.credits)
-
-    @precondition(lambda self: self.settled())
     @rule()
     def compare(self) -> None:
-        """Pay: the client hears the node's counts, agrees, and signs for them.
-
-        It does so before more than a window is under way that it has not seen.
-        """
+        """Pay: the client hears the node's counts, agrees, and signs for them."""
+        self.purse.promised(self.tab.credits)
         self.purse.agree(self.tab.traffic)
         self.tab.pay(self.newest(all_of_it=True))
+
+    @rule()
+    def restart(self) -> None:
+        """The client is gone, and what it counted with it; another one begins anew."""
+        for group in (*self.coming, *self.receipts):
+            self.doubtful = self.doubtful.stored(group.size)
+        for stream in self.streams:
+            self.doubtful = self.doubtful.read(sum(stream.frames))
+        self.streams, self.coming, self.receipts = [], [], []
+        self.purse = Purse(self.terms, Traffic(), 0, PLENTY)
 
     @invariant()
     def the_node_is_out_a_window_at_most(self) -> None:
@@ -361,6 +409,7 @@ class Wire(RuleBasedStateMachine):
         for broken in self.streams:
             self.forgo(broken)
         self.compare()
+        self.purse.asked(40 * MIB)
         stream = Stream(40 * MIB)
         while stream.left or stream.frames:
             moved = self.node_sends(stream, MIB)
