@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from dsn.apps.deal_book import DealBook, Ledger, Sender
-from dsn.apps.deal_file import ClientDeal, DealFolder
+from dsn.apps.deal_file import ClientDeal
 from dsn.apps.deal_plan import Want, stored_cost
 from dsn.apps.deal_signing import Signing, voucher_to_wire
 from dsn.apps.escrow import Escrow, Refusals
@@ -27,7 +27,6 @@ from dsn.ledger.bandwidth import Traffic
 from dsn.ledger.settlement import SettlementKey
 from dsn.ports import Clock, Entropy
 from dsn.rpc.deals import TIMEOUT_S
-from dsn.store.home import Home
 from dsn.units import leaf_count
 from dsn.v1 import node_pb2
 
@@ -96,11 +95,6 @@ class Deals:
                 entropy=entropy,
                 budget=budget,
             )
-
-    @staticmethod
-    def known_deals(home: Home) -> list[DealId]:
-        """The deals of ``home`` that may still have credits locked."""
-        return DealFolder(home.state / FOLDER).ids()
 
     @property
     def spent(self) -> int:

@@ -41,6 +41,13 @@ params_option = click.option(
     help="The ledger's parameters (TOML).",
 )
 
+record_option = click.option(
+    "--record",
+    metavar="FILE",
+    type=click.File("a", encoding="utf-8"),
+    help="Append every entry to FILE as a JSON line, refused ones with their code.",
+)
+
 
 @click.group()
 def ledger() -> None:
@@ -69,12 +76,7 @@ def init(session: Session, place: str | None, network: Path | None, params: Path
 @ledger.command()
 @click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
 @ledger_option
-@click.option(
-    "--record",
-    metavar="FILE",
-    type=click.File("a", encoding="utf-8"),
-    help="Append every entry to FILE as a JSON line, refused ones with their code.",
-)
+@record_option
 @pass_session
 def apply(session: Session, file: TextIO, place: str | None, record: TextIO | None) -> int:
     """Put signed entries into the ledger: one a line of FILE, or of standard input ('-').
@@ -197,12 +199,7 @@ def show(session: Session, subject: str | None, place: str | None) -> None:
 @ledger_option
 @click.option("--listen", metavar="HOST:PORT", help="Where to serve; 0.0.0.0:7078 at first.")
 @click.option("--http", metavar="HOST:PORT", help="Serve checkpoint and tiles over HTTP here.")
-@click.option(
-    "--record",
-    metavar="FILE",
-    type=click.File("a", encoding="utf-8"),
-    help="Append every entry to FILE as a JSON line, refused ones with their code.",
-)
+@record_option
 @pass_session
 def run(
     session: Session,

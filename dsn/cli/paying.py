@@ -16,7 +16,7 @@ from dsn.ui.figures import count, format_date
 from dsn.units import format_size
 
 if TYPE_CHECKING:
-    from dsn.apps.quotes import Cost, Prices, Quote, Range
+    from dsn.apps.quotes import Quote, Range
     from dsn.apps.results import ListedFile
 
 MAX_DAYS: Final = 36_500
@@ -126,10 +126,6 @@ def quote_fields(quote: Quote) -> dict[str, object]:
             name: _texts(getattr(prices, name)) for name in ("disk", "store", "read")
         }
     return fields
-
-
-def _ranges(amounts: Cost | Prices, *names: str) -> dict[str, object]:
-    return {name: _texts(getattr(amounts, name)) for name in names}
 
 
 def _texts(amounts: Range) -> dict[str, str]:

@@ -18,7 +18,6 @@ from dsn.ids import ID_BYTES, NetworkId, NodeId
 from dsn.ledger.settlement import ADDRESS_BYTES, NO_ADDRESS, Address
 from dsn.units import MIB
 
-MAX_TERMS_BYTES: Final = 512
 _COUNTS: Final = (
     "max_shard_bytes", "max_challenge_leaves", "keep_pending_s", "free_quota_bytes",
     "disk_price", "ingress_price", "egress_price", "repair_price", "collateral_ppm",

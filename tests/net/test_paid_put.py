@@ -11,7 +11,8 @@ import pytest
 
 from dsn.apps.client import Client, PutItem
 from dsn.apps.deal_book import Sender
-from dsn.apps.deals import Deals
+from dsn.apps.deal_file import DealFolder
+from dsn.apps.deals import FOLDER
 from dsn.core.layout import Scheme
 from dsn.dht.network import format_network, sign_network
 from dsn.errors import DsnError
@@ -177,7 +178,7 @@ async def test_a_crash_opens_no_deal_twice(tmp_path: Path) -> None:
                 deal = client._deals.get(node)
                 assert deal is not None and (await net.deals())[node].deal == deal.deal
             assert net.entries == entries + 1
-        assert len(Deals.known_deals(net.home)) == 2
+        assert len(DealFolder(net.home.state / FOLDER).ids()) == 2
 
 
 async def test_a_put_under_open_deals_does_without_the_ledger(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dsn.apps.client import Client
-from dsn.apps.deals import Deals
+from dsn.apps.deal_file import DealFolder
+from dsn.apps.deals import FOLDER
 from dsn.apps.devnet import free_port
 from dsn.apps.ledger.light import LightClient
 from dsn.apps.node.money import open_books
@@ -97,7 +98,7 @@ class PaidNet:
     async def deals(self) -> dict[NodeId, DealCell]:
         """The client's deals as the ledger has them, by node."""
         async with self.light() as light:
-            cells = await light.deals(Deals.known_deals(self.home))
+            cells = await light.deals(DealFolder(self.home.state / FOLDER).ids())
             accounts = await light.accounts(cell.terms.provider for cell in cells.values())
         return {accounts[cell.terms.provider].node: cell for cell in cells.values()}
 

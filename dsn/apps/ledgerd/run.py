@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from dsn.rpc.server import Server
 from dsn.rpc.standard import Health, reflection_methods
 from dsn.runtime.control import control_socket
 from dsn.runtime.kernel import Kernel
+from dsn.runtime.loop import background
 from dsn.store.files import PRIVATE_DIRECTORY, write_atomic
 from dsn.store.home import Home
 from dsn.store.ledger import create_ledger, open_ledger
@@ -271,7 +272,7 @@ class Ledger:
             await self.publisher.consult()
             await self._health.start()
             held.push_async_callback(self._health.stop)
-            async with _background(self.publisher.run(), self.timekeeper.run()):
+            async with background(self.publisher.run(), self.timekeeper.run()):
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.desk.run())
                     yield
@@ -312,13 +313,3 @@ class Ledger:
                 await self.publisher.covers(self.desk.size)
         except TimeoutError:
             _log.warning("not published", size=self.desk.size, published=self.views.size)
-
-
-@asynccontextmanager
-async def _background(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run ``work`` while the block runs; what fails in it ends the ledger."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(each) for each in work]
-        yield
-        for task in tasks:
-            task.cancel()

@@ -35,6 +35,7 @@ from dsn.rpc.limits import Limits
 from dsn.rpc.server import Server, split_address
 from dsn.rpc.standard import Health, reflection_methods
 from dsn.runtime.control import control_socket
+from dsn.runtime.loop import background
 from dsn.store.files import write_atomic
 from dsn.store.shards import open_store
 
@@ -172,7 +173,7 @@ class Node:
         try:
             async with (
                 self._entrance.opened(Contact(self._key.public, dht.address), bound),
-                _background(*self._work()),
+                background(*self._work()),
             ):
                 yield self.ready
         finally:
@@ -248,18 +249,6 @@ def reachable_address(bound: str, seeds: Sequence[Contact]) -> str:
         except OSError:
             host = LOOPBACK[family]
     return f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
-
-
-@asynccontextmanager
-async def _background(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run ``work`` while the block runs; what fails in it ends the node."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(each) for each in work]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
 
 
 async def _until(stopped: asyncio.Event, store: ShardStore, clock: Clock) -> None:
