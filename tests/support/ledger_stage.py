@@ -5,12 +5,13 @@ Behind it stands a ``World``, so all that it says is true until a test sets ``li
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.protobuf.message import Message
 
 from dsn.apps.ledger.account import LedgerAccount
@@ -54,7 +55,7 @@ from dsn.runtime.clock import SystemClock
 from dsn.v1 import ledger_pb2 as v1
 from dsn.wire.ledger import cell_to_wire
 from tests.support import ledger_world
-from tests.support.ledger_world import IDENTITIES, KEYS, WITNESSES, World
+from tests.support.ledger_world import IDENTITIES, KEYS, WITNESSES, World, address
 
 LOG_KEY = SigningKey(b"\x51" * 32)
 CALLER = SigningKey(b"\x52" * 32)
@@ -342,3 +343,15 @@ def without_witnesses() -> Genesis:
     """The same network, on which the operator's word is enough."""
     assert GENESIS.ledger is not None
     return replace(GENESIS, ledger=replace(GENESIS.ledger, witnesses=frozenset(), quorum=0))
+
+
+async def refusal(call: Awaitable[object]) -> DsnError:
+    """Why ``call`` failed."""
+    with pytest.raises(DsnError) as caught:
+        await call
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+def transfer(amount: int = 1, to: str = "sam") -> Transfer:
+    return Transfer(address(to), amount)
