@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 
 from dsn.core.keys import SigningKey
 from dsn.dht.contact import Contact
-from dsn.ids import NO_DEAL, DealId, NetworkId
+from dsn.ids import NO_DEAL, Commit, DealId, NetworkId
 from dsn.rpc import options, tls
-from dsn.rpc.line import ByteStream, Line, Metadata
+from dsn.rpc.line import ByteStream, Line, Metadata, Meter
 from dsn.v1 import node_pb2
 
 UNARY_TIMEOUT_S = 10.0
@@ -65,6 +65,25 @@ class NodePeer:
     ) -> node_pb2.ChallengeReply:
         """Have the node prove that it holds shards; the reply is untrusted."""
         return await self._unary("Challenge", request, node_pb2.ChallengeReply, timeout_s)
+
+    async def get_answer(
+        self, epoch: int, places: Sequence[int] = (), *, timeout_s: float = UNARY_TIMEOUT_S
+    ) -> node_pb2.GetAnswerReply:
+        """The node's link of ``epoch``, and the openings at ``places`` under it; untrusted."""
+        request = node_pb2.GetAnswerRequest(epoch=epoch, places=places)
+        return await self._unary("GetAnswer", request, node_pb2.GetAnswerReply, timeout_s)
+
+    async def put_leaves(
+        self,
+        commit: Commit,
+        leaves: Mapping[int, bytes],
+        *,
+        timeout_s: float = UNARY_TIMEOUT_S,
+    ) -> node_pb2.PutLeafReply:
+        """Give rotten ``leaves`` of a shard back, by index; says which are still rotten."""
+        sent = [node_pb2.Leaf(index=index, data=data) for index, data in leaves.items()]
+        request = node_pb2.PutLeafRequest(commit=commit, leaves=sent)
+        return await self._unary("PutLeaf", request, node_pb2.PutLeafReply, timeout_s)
 
     async def get_pointer(self, key: bytes, *, timeout_s: float = UNARY_TIMEOUT_S) -> bytes | None:
         """The newest record under ``key`` that the node has; untrusted."""
@@ -127,7 +146,13 @@ class Connections:
         self._leaf = tls.client_leaf(identity)
         self._metadata: Metadata = ((options.NETWORK_KEY, network.hex()),)
         self._capacity = capacity
+        self.meter = Meter()
         self._lines: OrderedDict[tuple[bytes, str], Line] = OrderedDict()
+        self._moved: Mapping[Contact, Contact] = {}
+
+    def move(self, moved: Mapping[Contact, Contact]) -> None:
+        """From now on reach these contacts where they are now; earlier moves no longer count."""
+        self._moved = dict(moved)
 
     def peer(self, contact: Contact, *, fresh: bool = False) -> NodePeer:
         """The node at ``contact``; nothing is sent before the first call.
@@ -143,6 +168,7 @@ class Connections:
 
     def line(self, contact: Contact) -> Line:
         """The shared connection to ``contact``."""
+        contact = self._moved.get(contact, contact)
         key = (contact.public_key, contact.address)
         line = self._lines.pop(key, None) or self._open(contact)
         self._lines[key] = line
@@ -152,6 +178,7 @@ class Connections:
 
     def forget(self, contact: Contact) -> None:
         """Let the shared connection go: the next call connects anew, without gRPC's back-off."""
+        contact = self._moved.get(contact, contact)
         self._lines.pop((contact.public_key, contact.address), None)
 
     def _open(self, contact: Contact, *extra: options.ChannelOption) -> Line:
@@ -162,7 +189,7 @@ class Connections:
             tls.channel_credentials(self._leaf, contact.public_key),
             options=(*options.CLIENT, name, *extra),
         )
-        return Line(contact, channel, self._metadata)
+        return Line(contact, channel, self._metadata, self.meter)
 
     async def close(self) -> None:
         """End every shared connection and the calls on it."""

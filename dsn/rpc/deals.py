@@ -43,3 +43,9 @@ class DealPeer:
         """Hand over a voucher, if there is one, and ask what the node counted."""
         request = node_pb2.PayRequest(deal=deal, voucher=voucher)
         return await self._line.unary(_SERVICE + "Pay", request, node_pb2.PayReply, TIMEOUT_S)
+
+    async def listed(self, after: bytes) -> node_pb2.ListDealsReply:
+        """Our own deals that are not closed, whose id is greater than ``after``."""
+        request = node_pb2.ListDealsRequest(after=after)
+        path, reply = _SERVICE + "ListDeals", node_pb2.ListDealsReply
+        return await self._line.unary(path, request, reply, TIMEOUT_S)

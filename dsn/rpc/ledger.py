@@ -46,10 +46,14 @@ class LedgerPeer:
         return await self._unary("GetCheckpoint", request, ledger_pb2.GetCheckpointReply)
 
     async def get_accounts(
-        self, addresses: Iterable[bytes] = (), nodes: Iterable[bytes] = ()
+        self,
+        addresses: Iterable[bytes] = (),
+        nodes: Iterable[bytes] = (),
+        *,
+        network: bool = False,
     ) -> ledger_pb2.CellsReply:
-        """Account cells, then node cells, each with a proof."""
-        request = ledger_pb2.GetAccountRequest(addresses=addresses, nodes=nodes)
+        """Account cells, then node cells, then perhaps the network's, each with a proof."""
+        request = ledger_pb2.GetAccountRequest(addresses=addresses, nodes=nodes, network=network)
         return await self._unary("GetAccount", request, ledger_pb2.CellsReply)
 
     async def get_deals(self, deals: Iterable[bytes]) -> ledger_pb2.CellsReply:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import grpc.aio
@@ -22,22 +23,32 @@ Metadata = tuple[tuple[str, str], ...]
 _Reply = TypeVar("_Reply", bound=Message)
 
 
+@dataclass(slots=True)
+class Meter:
+    """Bytes of messages, both ways, without what TLS and TCP add."""
+
+    bytes: int = 0
+
+
 class ByteStream:
     """A two-way stream of raw messages whose failures are ``DsnError``.
 
     Cancelling a pending ``read`` or ``write`` (also by ``asyncio.timeout``) ends the stream.
     """
 
-    __slots__ = ("_call", "_connected", "_peer", "_reading", "_send", "_unread")
+    __slots__ = ("_call", "_connected", "_meter", "_peer", "_reading", "_send", "_unread")
 
-    def __init__(self, call: grpc.aio.StreamStreamCall[bytes, bytes], peer: str) -> None:
-        """Wrap ``call`` to the node ``peer`` (its node id text).
+    def __init__(
+        self, call: grpc.aio.StreamStreamCall[bytes, bytes], peer: str, meter: Meter
+    ) -> None:
+        """Wrap ``call`` to the node ``peer`` (its node id text), counted by ``meter``.
 
         ``call.write`` would do, but when the node has just refused it overwrites the node's
         reason with an internal error; the call that it wraps leaves the reason alone.
         """
         self._call = call
         self._connected = False
+        self._meter = meter
         self._peer = peer
         self._reading = False
         self._unread: deque[bytes] = deque()
@@ -55,6 +66,7 @@ class ByteStream:
                 await self._call.wait_for_connection()
                 self._connected = True
             await self._send(message)
+            self._meter.bytes += len(message)
         except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
             raise await self._failure() from None
         except asyncio.CancelledError:
@@ -79,7 +91,10 @@ class ByteStream:
             raise
         finally:
             self._reading = False
-        return None if message is grpc.aio.EOF else cast(bytes, message)
+        if message is grpc.aio.EOF:
+            return None
+        self._meter.bytes += len(cast(bytes, message))
+        return cast(bytes, message)
 
     async def done_writing(self) -> None:
         """Say that no more messages follow; does nothing on an ended stream."""
@@ -121,20 +136,23 @@ class ByteStream:
 class Line:
     """A connection to ``contact`` that opens with its first call."""
 
-    __slots__ = ("_channel", "_metadata", "contact", "name")
+    __slots__ = ("_channel", "_metadata", "_meter", "contact", "name")
 
-    def __init__(self, contact: Contact, channel: grpc.aio.Channel, metadata: Metadata) -> None:
-        """Call over ``channel``; every call carries ``metadata``."""
+    def __init__(
+        self, contact: Contact, channel: grpc.aio.Channel, metadata: Metadata, meter: Meter
+    ) -> None:
+        """Call over ``channel``; every call carries ``metadata`` and is counted by ``meter``."""
         self.contact = contact
         self.name = format_node_id(contact.node_id)
         self._channel = channel
         self._metadata = metadata
+        self._meter = meter
 
     def stream(self, path: str) -> ByteStream:
         """Open a two-way stream."""
         opened: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
         opened = self._channel.stream_stream(path)
-        return ByteStream(opened(metadata=self._metadata), self.name)
+        return ByteStream(opened(metadata=self._metadata), self.name, self._meter)
 
     async def unary(
         self, path: str, request: Message, reply: type[_Reply], timeout_s: float
@@ -146,9 +164,11 @@ class Line:
             MalformedMessage: The reply is no ``reply``.
         """
         call: Callable[..., Any] = self._channel.unary_unary(path)
+        sent = request.SerializeToString()
+        self._meter.bytes += len(sent)
         try:
             async with asyncio.timeout(timeout_s):
-                raw: bytes = await call(request.SerializeToString(), metadata=self._metadata)
+                raw: bytes = await call(sent, metadata=self._metadata)
         except TimeoutError:
             method = path.rpartition("/")[2]
             raise TimedOut(
@@ -156,6 +176,7 @@ class Line:
             ) from None
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, self.name) from None
+        self._meter.bytes += len(raw)
         try:
             return reply.FromString(raw)
         except DecodeError as error:

@@ -28,8 +28,8 @@ CLIENT: Final[Sequence[ChannelOption]] = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.min_reconnect_backoff_ms", 5_000),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 SERVER: Final[Sequence[ChannelOption]] = (
     *SHARED,

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x64sn/v1/ledger.proto\x12\x06\x64sn.v1\"/\n\x0bSignedEntry\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"5\n\rSubmitRequest\x12$\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x13.dsn.v1.SignedEntry\"5\n\x0bSubmitReply\x12&\n\x08outcomes\x18\x01 \x03(\x0b\x32\x14.dsn.v1.EntryOutcome\"a\n\x0c\x45ntryOutcome\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0f\n\x07promise\x18\x02 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\nstate_root\x18\x05 \x01(\x0c\"(\n\x14GetCheckpointRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\"=\n\x12GetCheckpointReply\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\"5\n\x11GetAccountRequest\x12\x11\n\taddresses\x18\x01 \x03(\x0c\x12\r\n\x05nodes\x18\x02 \x03(\x0c\"\x1f\n\x0eGetDealRequest\x12\r\n\x05\x64\x65\x61ls\x18\x01 \x03(\x0c\"C\n\nCellsReply\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12!\n\x05\x63\x65lls\x18\x02 \x03(\x0b\x32\x12.dsn.v1.ProvenCell\"h\n\nProvenCell\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\x0c\x12\x13\n\x0bnearest_key\x18\x02 \x01(\x0c\x12\x16\n\x0enearest_digest\x18\x03 \x01(\x0c\x12\x1f\n\x05steps\x18\x04 \x03(\x0b\x32\x10.dsn.v1.CellStep\"(\n\x08\x43\x65llStep\x12\x0b\n\x03\x62it\x18\x01 \x01(\r\x12\x0f\n\x07sibling\x18\x02 \x01(\x0c\"6\n\x13GetInventoryRequest\x12\x10\n\x08provider\x18\x01 \x01(\x0c\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x0c\"J\n\x11GetInventoryReply\x12\'\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x16.dsn.v1.InventoryEntry\x12\x0c\n\x04more\x18\x02 \x01(\x08\"L\n\x0eInventoryEntry\x12\x0c\n\x04\x64\x65\x61l\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x0e\n\x06leaves\x18\x04 \x01(\x04\"L\n\x0fGetProofRequest\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0f\n\x05index\x18\x02 \x01(\x04H\x00\x12\x12\n\x08old_size\x18\x03 \x01(\x04H\x00\x42\x06\n\x04what\"+\n\rGetProofReply\x12\x0c\n\x04path\x18\x01 \x03(\x0c\x12\x0c\n\x04leaf\x18\x02 \x01(\x0c\"\x1e\n\x0eGetTileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x1c\n\x0cGetTileReply\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x1e\n\x0b\x44rawRequest\x12\x0f\n\x07\x62inding\x18\x01 \x01(\x0c\"\x1b\n\tDrawReply\x12\x0e\n\x06\x61mount\x18\x01 \x01(\x04\x32\xf1\x03\n\rLedgerService\x12\x34\n\x06Submit\x12\x15.dsn.v1.SubmitRequest\x1a\x13.dsn.v1.SubmitReply\x12I\n\rGetCheckpoint\x12\x1c.dsn.v1.GetCheckpointRequest\x1a\x1a.dsn.v1.GetCheckpointReply\x12;\n\nGetAccount\x12\x19.dsn.v1.GetAccountRequest\x1a\x12.dsn.v1.CellsReply\x12\x35\n\x07GetDeal\x12\x16.dsn.v1.GetDealRequest\x1a\x12.dsn.v1.CellsReply\x12\x46\n\x0cGetInventory\x12\x1b.dsn.v1.GetInventoryRequest\x1a\x19.dsn.v1.GetInventoryReply\x12:\n\x08GetProof\x12\x17.dsn.v1.GetProofRequest\x1a\x15.dsn.v1.GetProofReply\x12\x37\n\x07GetTile\x12\x16.dsn.v1.GetTileRequest\x1a\x14.dsn.v1.GetTileReply\x12.\n\x04\x44raw\x12\x13.dsn.v1.DrawRequest\x1a\x11.dsn.v1.DrawReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x64sn/v1/ledger.proto\x12\x06\x64sn.v1\"/\n\x0bSignedEntry\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"5\n\rSubmitRequest\x12$\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x13.dsn.v1.SignedEntry\"5\n\x0bSubmitReply\x12&\n\x08outcomes\x18\x01 \x03(\x0b\x32\x14.dsn.v1.EntryOutcome\"a\n\x0c\x45ntryOutcome\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0f\n\x07promise\x18\x02 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\nstate_root\x18\x05 \x01(\x0c\"(\n\x14GetCheckpointRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\"=\n\x12GetCheckpointReply\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\"F\n\x11GetAccountRequest\x12\x11\n\taddresses\x18\x01 \x03(\x0c\x12\r\n\x05nodes\x18\x02 \x03(\x0c\x12\x0f\n\x07network\x18\x03 \x01(\x08\"\x1f\n\x0eGetDealRequest\x12\r\n\x05\x64\x65\x61ls\x18\x01 \x03(\x0c\"C\n\nCellsReply\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12!\n\x05\x63\x65lls\x18\x02 \x03(\x0b\x32\x12.dsn.v1.ProvenCell\"h\n\nProvenCell\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\x0c\x12\x13\n\x0bnearest_key\x18\x02 \x01(\x0c\x12\x16\n\x0enearest_digest\x18\x03 \x01(\x0c\x12\x1f\n\x05steps\x18\x04 \x03(\x0b\x32\x10.dsn.v1.CellStep\"(\n\x08\x43\x65llStep\x12\x0b\n\x03\x62it\x18\x01 \x01(\r\x12\x0f\n\x07sibling\x18\x02 \x01(\x0c\"6\n\x13GetInventoryRequest\x12\x10\n\x08provider\x18\x01 \x01(\x0c\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x0c\"J\n\x11GetInventoryReply\x12\'\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x16.dsn.v1.InventoryEntry\x12\x0c\n\x04more\x18\x02 \x01(\x08\"L\n\x0eInventoryEntry\x12\x0c\n\x04\x64\x65\x61l\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x0e\n\x06leaves\x18\x04 \x01(\x04\"L\n\x0fGetProofRequest\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0f\n\x05index\x18\x02 \x01(\x04H\x00\x12\x12\n\x08old_size\x18\x03 \x01(\x04H\x00\x42\x06\n\x04what\"+\n\rGetProofReply\x12\x0c\n\x04path\x18\x01 \x03(\x0c\x12\x0c\n\x04leaf\x18\x02 \x01(\x0c\"\x1e\n\x0eGetTileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x1c\n\x0cGetTileReply\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x1e\n\x0b\x44rawRequest\x12\x0f\n\x07\x62inding\x18\x01 \x01(\x0c\"\x1b\n\tDrawReply\x12\x0e\n\x06\x61mount\x18\x01 \x01(\x04\x32\xf1\x03\n\rLedgerService\x12\x34\n\x06Submit\x12\x15.dsn.v1.SubmitRequest\x1a\x13.dsn.v1.SubmitReply\x12I\n\rGetCheckpoint\x12\x1c.dsn.v1.GetCheckpointRequest\x1a\x1a.dsn.v1.GetCheckpointReply\x12;\n\nGetAccount\x12\x19.dsn.v1.GetAccountRequest\x1a\x12.dsn.v1.CellsReply\x12\x35\n\x07GetDeal\x12\x16.dsn.v1.GetDealRequest\x1a\x12.dsn.v1.CellsReply\x12\x46\n\x0cGetInventory\x12\x1b.dsn.v1.GetInventoryRequest\x1a\x19.dsn.v1.GetInventoryReply\x12:\n\x08GetProof\x12\x17.dsn.v1.GetProofRequest\x1a\x15.dsn.v1.GetProofReply\x12\x37\n\x07GetTile\x12\x16.dsn.v1.GetTileRequest\x1a\x14.dsn.v1.GetTileReply\x12.\n\x04\x44raw\x12\x13.dsn.v1.DrawRequest\x1a\x11.dsn.v1.DrawReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,33 +44,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHECKPOINTREPLY']._serialized_start=331
   _globals['_GETCHECKPOINTREPLY']._serialized_end=392
   _globals['_GETACCOUNTREQUEST']._serialized_start=394
-  _globals['_GETACCOUNTREQUEST']._serialized_end=447
-  _globals['_GETDEALREQUEST']._serialized_start=449
-  _globals['_GETDEALREQUEST']._serialized_end=480
-  _globals['_CELLSREPLY']._serialized_start=482
-  _globals['_CELLSREPLY']._serialized_end=549
-  _globals['_PROVENCELL']._serialized_start=551
-  _globals['_PROVENCELL']._serialized_end=655
-  _globals['_CELLSTEP']._serialized_start=657
-  _globals['_CELLSTEP']._serialized_end=697
-  _globals['_GETINVENTORYREQUEST']._serialized_start=699
-  _globals['_GETINVENTORYREQUEST']._serialized_end=753
-  _globals['_GETINVENTORYREPLY']._serialized_start=755
-  _globals['_GETINVENTORYREPLY']._serialized_end=829
-  _globals['_INVENTORYENTRY']._serialized_start=831
-  _globals['_INVENTORYENTRY']._serialized_end=907
-  _globals['_GETPROOFREQUEST']._serialized_start=909
-  _globals['_GETPROOFREQUEST']._serialized_end=985
-  _globals['_GETPROOFREPLY']._serialized_start=987
-  _globals['_GETPROOFREPLY']._serialized_end=1030
-  _globals['_GETTILEREQUEST']._serialized_start=1032
-  _globals['_GETTILEREQUEST']._serialized_end=1062
-  _globals['_GETTILEREPLY']._serialized_start=1064
-  _globals['_GETTILEREPLY']._serialized_end=1092
-  _globals['_DRAWREQUEST']._serialized_start=1094
-  _globals['_DRAWREQUEST']._serialized_end=1124
-  _globals['_DRAWREPLY']._serialized_start=1126
-  _globals['_DRAWREPLY']._serialized_end=1153
-  _globals['_LEDGERSERVICE']._serialized_start=1156
-  _globals['_LEDGERSERVICE']._serialized_end=1653
+  _globals['_GETACCOUNTREQUEST']._serialized_end=464
+  _globals['_GETDEALREQUEST']._serialized_start=466
+  _globals['_GETDEALREQUEST']._serialized_end=497
+  _globals['_CELLSREPLY']._serialized_start=499
+  _globals['_CELLSREPLY']._serialized_end=566
+  _globals['_PROVENCELL']._serialized_start=568
+  _globals['_PROVENCELL']._serialized_end=672
+  _globals['_CELLSTEP']._serialized_start=674
+  _globals['_CELLSTEP']._serialized_end=714
+  _globals['_GETINVENTORYREQUEST']._serialized_start=716
+  _globals['_GETINVENTORYREQUEST']._serialized_end=770
+  _globals['_GETINVENTORYREPLY']._serialized_start=772
+  _globals['_GETINVENTORYREPLY']._serialized_end=846
+  _globals['_INVENTORYENTRY']._serialized_start=848
+  _globals['_INVENTORYENTRY']._serialized_end=924
+  _globals['_GETPROOFREQUEST']._serialized_start=926
+  _globals['_GETPROOFREQUEST']._serialized_end=1002
+  _globals['_GETPROOFREPLY']._serialized_start=1004
+  _globals['_GETPROOFREPLY']._serialized_end=1047
+  _globals['_GETTILEREQUEST']._serialized_start=1049
+  _globals['_GETTILEREQUEST']._serialized_end=1079
+  _globals['_GETTILEREPLY']._serialized_start=1081
+  _globals['_GETTILEREPLY']._serialized_end=1109
+  _globals['_DRAWREQUEST']._serialized_start=1111
+  _globals['_DRAWREQUEST']._serialized_end=1141
+  _globals['_DRAWREPLY']._serialized_start=1143
+  _globals['_DRAWREPLY']._serialized_end=1170
+  _globals['_LEDGERSERVICE']._serialized_start=1173
+  _globals['_LEDGERSERVICE']._serialized_end=1670
 # @@protoc_insertion_point(module_scope)

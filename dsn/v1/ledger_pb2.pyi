@@ -55,12 +55,14 @@ class GetCheckpointReply(_message.Message):
     def __init__(self, checkpoint: _Optional[bytes] = ..., consistency: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class GetAccountRequest(_message.Message):
-    __slots__ = ("addresses", "nodes")
+    __slots__ = ("addresses", "nodes", "network")
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
     addresses: _containers.RepeatedScalarFieldContainer[bytes]
     nodes: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, addresses: _Optional[_Iterable[bytes]] = ..., nodes: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    network: bool
+    def __init__(self, addresses: _Optional[_Iterable[bytes]] = ..., nodes: _Optional[_Iterable[bytes]] = ..., network: _Optional[bool] = ...) -> None: ...
 
 class GetDealRequest(_message.Message):
     __slots__ = ("deals",)

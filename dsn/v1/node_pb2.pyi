@@ -88,6 +88,20 @@ class PayReply(_message.Message):
     voucher: Voucher
     def __init__(self, ingress_bytes: _Optional[int] = ..., egress_bytes: _Optional[int] = ..., voucher: _Optional[_Union[Voucher, _Mapping]] = ...) -> None: ...
 
+class ListDealsRequest(_message.Message):
+    __slots__ = ("after",)
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    after: bytes
+    def __init__(self, after: _Optional[bytes] = ...) -> None: ...
+
+class ListDealsReply(_message.Message):
+    __slots__ = ("deals", "more")
+    DEALS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    deals: _containers.RepeatedScalarFieldContainer[bytes]
+    more: bool
+    def __init__(self, deals: _Optional[_Iterable[bytes]] = ..., more: _Optional[bool] = ...) -> None: ...
+
 class PutHeader(_message.Message):
     __slots__ = ("deal", "length", "small", "records", "voucher")
     DEAL_FIELD_NUMBER: _ClassVar[int]
@@ -227,6 +241,54 @@ class ChallengeReply(_message.Message):
     signature: bytes
     lost: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, outcome: _Optional[_Union[ChallengeReply.Outcome, str]] = ..., openings: _Optional[_Iterable[bytes]] = ..., answer_root: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., lost: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class GetAnswerRequest(_message.Message):
+    __slots__ = ("epoch", "places")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    places: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, epoch: _Optional[int] = ..., places: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class GetAnswerReply(_message.Message):
+    __slots__ = ("link", "openings")
+    LINK_FIELD_NUMBER: _ClassVar[int]
+    OPENINGS_FIELD_NUMBER: _ClassVar[int]
+    link: bytes
+    openings: _containers.RepeatedCompositeFieldContainer[PlacedOpening]
+    def __init__(self, link: _Optional[bytes] = ..., openings: _Optional[_Iterable[_Union[PlacedOpening, _Mapping]]] = ...) -> None: ...
+
+class PlacedOpening(_message.Message):
+    __slots__ = ("opening", "path")
+    OPENING_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    opening: bytes
+    path: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, opening: _Optional[bytes] = ..., path: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class PutLeafRequest(_message.Message):
+    __slots__ = ("commit", "leaves")
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_FIELD_NUMBER: _ClassVar[int]
+    commit: bytes
+    leaves: _containers.RepeatedCompositeFieldContainer[Leaf]
+    def __init__(self, commit: _Optional[bytes] = ..., leaves: _Optional[_Iterable[_Union[Leaf, _Mapping]]] = ...) -> None: ...
+
+class Leaf(_message.Message):
+    __slots__ = ("index", "data")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    data: bytes
+    def __init__(self, index: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class PutLeafReply(_message.Message):
+    __slots__ = ("rotten", "more")
+    ROTTEN_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    rotten: _containers.RepeatedScalarFieldContainer[int]
+    more: bool
+    def __init__(self, rotten: _Optional[_Iterable[int]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class PutPointerRequest(_message.Message):
     __slots__ = ("records",)
