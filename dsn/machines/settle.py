@@ -2,8 +2,8 @@
 
 The node counts what it took in and sent, and goes on while no more than a window is owed. The
 client counts what it sent and received, and signs a voucher when half a window is owed: so it
-never stands still, and of what is read either side loses a window at most. What is about to be
-stored is paid before it is sent, as far as it passes the window.
+never stands still, and either side loses a window at most. Only what travels in one message with
+its header is paid before it is sent, as far as it passes the window.
 
 Counts drift apart where a call broke off: a group may be stored though its receipt got lost, and
 bytes may be on their way that nobody waits for any more. The client keeps what it cannot know
@@ -82,10 +82,10 @@ class Tab:
         return newer
 
     def expect(self, size: int) -> bool:
-        """Note that a group of ``size`` bytes will be stored; ``stored`` or ``lost`` ends it.
+        """Note that ``size`` bytes will be stored; ``stored`` or ``lost`` ends it.
 
         Returns:
-            Whether it may come; false: more than a window would be owed, a voucher is needed.
+            Whether they may come; false: more than a window would be owed, a voucher is needed.
 
         Raises:
             LimitReached: ``escrow_spent``.
@@ -96,6 +96,14 @@ class Tab:
             return False
         self._coming += size
         return True
+
+    def check_escrow(self, size: int) -> None:
+        """Check that a shard of ``size`` bytes can be paid to its end.
+
+        Raises:
+            LimitReached: ``escrow_spent``.
+        """
+        self._check_escrow(self._due(self._coming + size))
 
     def stored(self, size: int) -> None:
         """A group of ``size`` bytes that was expected is durable."""
@@ -154,8 +162,18 @@ class Purse:
         """What an honest node may have counted, but for what earlier runs did."""
         return bandwidth_due(self.terms, (self.traffic + self._doubtful).read(self._asked))
 
+    def check_escrow(self, size: int) -> None:
+        """Check that a shard of ``size`` bytes can be paid to its end.
+
+        Raises:
+            LimitReached: ``escrow_spent``.
+        """
+        due = bandwidth_due(self.terms, self.traffic.stored(size))
+        if due > self.limit:
+            raise _escrow_spent(due, self.limit)
+
     def sending(self, size: int) -> None:
-        """``size`` bytes are about to be sent."""
+        """``size`` bytes were sent, or are about to be."""
         self.traffic = self.traffic.stored(size)
 
     def unsent(self, size: int) -> None:

@@ -265,6 +265,21 @@ class SumTree:
                 return _rebuild(turns, parent.left if side else parent.right)
         raise NotFound(f"no entry {key.hex()}", code="no_such_entry")
 
+    def find(self, key: bytes) -> tuple[int, int]:
+        """The first number of the entry under ``key``, and how many numbers it has.
+
+        Raises:
+            NotFound: No such entry.
+
+        Cost: O(levels).
+        """
+        if self._top is not None and len(key) == HASH_BYTES:
+            turns, found = _descend(self._top, key, MAX_LEVELS)
+            if isinstance(found, _Leaf) and found.key == key:
+                first = sum(branch.left.total for branch, side in turns if side)
+                return first, found.total
+        raise NotFound(f"no entry {key.hex()}", code="no_such_entry")
+
     def locate(self, index: int) -> Located:
         """Name the entry that number ``index`` of ``[0, total)`` falls into, and the way to it.
 
