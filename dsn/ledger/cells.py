@@ -88,7 +88,8 @@ class NetworkCell:
     """Where time stands. ``beacon`` is the hash of the newest beacon value.
 
     ``epoch`` is the one that is open, or the next to be opened; ``closed`` is the log as it stood
-    when the last epoch before the newest open was shut.
+    when the last epoch before the newest open was shut; ``round`` is the one of drand that the
+    last shut fixed, 0 where there is none.
     """
 
     kind: ClassVar[CellKind] = CellKind.NETWORK
@@ -97,6 +98,7 @@ class NetworkCell:
     phase: Phase
     beacon: bytes
     closed: TreeHead
+    round: int = 0
 
     @property
     def key(self) -> bytes:
@@ -107,14 +109,15 @@ class NetworkCell:
         """The fields, in order."""
         writer = Writer().raw(self.network, ID_BYTES).u64(self.epoch).u8(self.phase)
         writer.raw(self.beacon, HASH_BYTES).u64(self.closed.size)
-        return writer.raw(self.closed.root, HASH_BYTES).done()
+        return writer.raw(self.closed.root, HASH_BYTES).u64(self.round).done()
 
     @classmethod
     def read(cls, reader: Reader) -> NetworkCell:
         """Take one cell out of ``reader``."""
         network, epoch = NetworkId(reader.raw(ID_BYTES)), reader.u64()
         phase, beacon = Phase(reader.u8()), reader.raw(HASH_BYTES)
-        return cls(network, epoch, phase, beacon, TreeHead(reader.u64(), reader.raw(HASH_BYTES)))
+        closed = TreeHead(reader.u64(), reader.raw(HASH_BYTES))
+        return cls(network, epoch, phase, beacon, closed, reader.u64())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from dsn.core.codec import Reader, Writer
 from dsn.core.hashing import HASH_BYTES
 from dsn.errors import DsnError, InvalidProof
-from dsn.ids import NetworkId
+from dsn.ledger.beacons import verify_beacon
 from dsn.ledger.bodies import OpenEpoch, ShutEpoch
+from dsn.ledger.cells import NetworkCell
 from dsn.ledger.checkpoint import SignedCheckpoint
 from dsn.ledger.conviction import (
     Conviction,
@@ -50,7 +51,6 @@ from dsn.ledger.rules.moves import step
 from dsn.ledger.settlement import SETTLEMENT_SIGNATURE_BYTES
 from dsn.ledger.state import FIRST_EPOCH, State, genesis
 from dsn.ledger.trust import Trust
-from dsn.proofs.beacon import verify_value
 
 _MAX_LEAF_BYTES = MAX_ENTRY_BYTES + SETTLEMENT_SIGNATURE_BYTES + HASH_BYTES
 _SHOWN = 8
@@ -256,18 +256,10 @@ class _LogJudge:
     def __init__(self, fraud: Fraud, params: LedgerParams, head: TreeHead | None) -> None:
         self._fraud, self._params, self._head = fraud, params, head
 
-    def __call__(self, network: NetworkId, body: OpenEpoch) -> None:
+    def __call__(self, before: NetworkCell, body: OpenEpoch) -> None:
         if body.epoch > FIRST_EPOCH:
             self._check_closed(body)
-        verify_value(
-            network,
-            body.epoch,
-            body.closed.root,
-            body.value,
-            body.evidence,
-            iterations=self._params.vdf_iterations,
-            bits=self._params.vdf_bits,
-        )
+        verify_beacon(self._params, before, body)
 
     def _check_closed(self, body: OpenEpoch) -> None:
         size, closed = body.closed.size, self._fraud.closed
@@ -279,7 +271,7 @@ class _LogJudge:
             )
 
 
-def _believe(network: NetworkId, body: OpenEpoch) -> None:
+def _believe(before: NetworkCell, body: OpenEpoch) -> None:
     """To gather cells a beacon need not be right."""
 
 

@@ -16,11 +16,14 @@ from dsn.ledger.cosignature import MAX_WITNESSES
 from dsn.ledger.money import PPM
 from dsn.ledger.settlement import ADDRESS_BYTES, NO_ADDRESS, Address
 from dsn.ledger.typed import Domain
+from dsn.proofs.drand import KEY_BYTES as DRAND_KEY_BYTES
+from dsn.proofs.drand import DrandChain
 
 MAX_CLAIM_EPOCHS: Final = 700
 """A provider that claims later than this may find that the ledger forgot proven epochs."""
 MAX_TERM: Final = 1 << 32
 OPEN_S: Final = 600
+MAX_DRAND_S: Final = 1 << 32
 VDF_ITERATIONS: Final = 5_000_000
 """About a minute."""
 MAX_VDF_BITS: Final = 1_024
@@ -49,6 +52,7 @@ class LedgerParams:
         salt_ms: How old a witness lets its own salt become before it cosigns the shut.
         vdf_iterations: Squarings between a closed log and the next epoch's beacon.
         vdf_bits: The size of the group that is squared in; a multiple of 8.
+        drand: The chain whose rounds give the beacons, or ``None``: the log gives them.
         entry_fee: Burned from the signer of an entry.
         burn_ppm: How much of disk pay is burned, in millionths.
         min_disk_price: The least a deal may pay a GiB-epoch.
@@ -75,6 +79,7 @@ class LedgerParams:
     salt_ms: int = 6_000
     vdf_iterations: int = VDF_ITERATIONS
     vdf_bits: int = 1_024
+    drand: DrandChain | None = None
     entry_fee: int = 0
     burn_ppm: int = 10_000
     min_disk_price: int = 0
@@ -94,7 +99,12 @@ class LedgerParams:
         chain_id = self.domain.chain_id.to_bytes(_CHAIN_BYTES, "big")
         writer = Writer().raw(chain_id, _CHAIN_BYTES).raw(self.domain.vault, ADDRESS_BYTES)
         writer.raw(self.operator, ADDRESS_BYTES).raw(self.log_key, PUBLIC_KEY_BYTES)
-        writer.raw(self.faucet, ADDRESS_BYTES).u32(len(self.witnesses))
+        writer.raw(self.faucet, ADDRESS_BYTES)
+        writer.u8(self.drand is not None)
+        if self.drand is not None:
+            writer.raw(self.drand.key, DRAND_KEY_BYTES)
+            writer.u64(self.drand.genesis_s).u64(self.drand.period_s)
+        writer.u32(len(self.witnesses))
         for key in sorted(self.witnesses):
             writer.raw(key, PUBLIC_KEY_BYTES)
         for name in _COUNTS:
@@ -119,6 +129,7 @@ def check_params(params: LedgerParams) -> None:
         "open_s": 0 <= params.open_s <= params.epoch_s,
         "vdf_iterations": params.vdf_iterations >= 1,
         "vdf_bits": 256 <= params.vdf_bits <= MAX_VDF_BITS and params.vdf_bits % 8 == 0,
+        "drand": _is_drand(params),
         "burn_ppm": 0 <= params.burn_ppm <= PPM,
         "entry_fee": 0 <= params.entry_fee <= U64_MAX,
         "min_bond": params.entry_fee <= params.min_bond <= U64_MAX,
@@ -134,3 +145,14 @@ def check_params(params: LedgerParams) -> None:
         raise ConfigError(
             f"the network's ledger: {', '.join(wrong)} out of range", code="bad_ledger_params"
         )
+
+
+def _is_drand(params: LedgerParams) -> bool:
+    """Whether the chain can be followed: some witness's salt has to name its rounds."""
+    chain = params.drand
+    return chain is None or (
+        len(chain.key) == DRAND_KEY_BYTES
+        and 0 <= chain.genesis_s <= MAX_DRAND_S
+        and 1 <= chain.period_s <= MAX_DRAND_S
+        and params.quorum >= 1
+    )

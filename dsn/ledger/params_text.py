@@ -14,6 +14,7 @@ from dsn.ids import NetworkId, format_base32, network_id, parse_base32
 from dsn.ledger.params import LedgerParams, check_params
 from dsn.ledger.settlement import NO_ADDRESS, Address, format_address, parse_address
 from dsn.ledger.typed import Domain
+from dsn.proofs.drand import QUICKNET, DrandChain
 
 _MAX_CHAIN_ID: Final = (1 << 256) - 1
 
@@ -86,6 +87,7 @@ def param_lines(params: LedgerParams, table: str = "") -> list[str]:
         f'log_key = "{format_base32(params.log_key)}"',
         f"witnesses = [{', '.join(_quoted(params.witnesses))}]",
         f'faucet = "{format_address(params.faucet)}"',
+        *([] if params.drand is None else [f"drand = {_drand_table(params.drand)}"]),
         *(f"{name} = {getattr(params, name)}" for name in _COUNTS),
         "",
         f"[{table}.allocation]" if table else "[allocation]",
@@ -146,6 +148,20 @@ def _witnesses(value: object) -> frozenset[bytes]:
     return keys
 
 
+def _drand_table(chain: DrandChain) -> str:
+    times = f"genesis_s = {chain.genesis_s}, period_s = {chain.period_s}"
+    return f'{{ key = "{chain.key.hex()}", {times} }}'
+
+
+def _drand(value: object) -> DrandChain:
+    if value == "quicknet":
+        return QUICKNET
+    if not isinstance(value, dict) or value.keys() != {"key", "genesis_s", "period_s"}:
+        raise TypeError('"quicknet", or a table of key, genesis_s and period_s is needed')
+    times = _count(value["genesis_s"]), _count(value["period_s"])
+    return DrandChain(bytes.fromhex(_text(value["key"])), *times)
+
+
 def _allocation(value: object) -> tuple[tuple[Address, int], ...]:
     if not isinstance(value, dict):
         raise TypeError("a table of addresses and amounts is needed")
@@ -164,6 +180,7 @@ _SPECIAL: Final[dict[str, Callable[[object], Any]]] = {
     "log_key": _key,
     "witnesses": _witnesses,
     "faucet": _address,
+    "drand": _drand,
     "allocation": _allocation,
 }
 _COUNTS: Final = tuple(

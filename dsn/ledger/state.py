@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from dsn.core.hashing import HASH_BYTES
-from dsn.ids import NetworkId
 from dsn.ledger.bodies import OpenEpoch
 from dsn.ledger.cells import (
     AccountCell,
@@ -33,7 +32,7 @@ from dsn.proofs.inventory import EMPTY, SumTree
 
 FIRST_EPOCH: Final = 1
 
-JudgeBeacon = Callable[[NetworkId, OpenEpoch], None]
+JudgeBeacon = Callable[[NetworkCell, OpenEpoch], None]
 """Raises unless value and evidence follow from the log at ``closed``, and the log was that."""
 
 

@@ -10,6 +10,7 @@ from dsn.ledger.cells import NodeCell, Phase
 from dsn.ledger.refusal import refuse
 from dsn.ledger.rules.turn import Turn
 from dsn.ledger.state import FIRST_EPOCH
+from dsn.proofs.drand import fixed_round
 from dsn.proofs.post import beacon_hash
 
 
@@ -41,8 +42,19 @@ def shut_epoch(turn: Turn, body: ShutEpoch) -> None:
         raise refuse("bad_salts", "salts that are not by different witnesses of the network")
     if len(given) < turn.params.quorum:
         raise refuse("no_quorum", f"{len(given)} salts, {turn.params.quorum} needed")
-    turn.network = replace(turn.network, phase=Phase.SHUT, epoch=body.epoch + 1)
+    due = _fixed_round(turn, body)
+    turn.network = replace(turn.network, phase=Phase.SHUT, epoch=body.epoch + 1, round=due)
     turn.put(turn.network)
+
+
+def _fixed_round(turn: Turn, body: ShutEpoch) -> int:
+    """The round of drand that gives the next epoch's beacon; 0 where the log itself gives it."""
+    if turn.params.drand is None:
+        return 0
+    due, last = fixed_round([salt.salt for salt in body.salts]), turn.network.round
+    if due <= last:
+        raise refuse("bad_salts", f"they fix round {due}, and {last} was used before")
+    return due
 
 
 def bind(turn: Turn, body: Bind) -> None:

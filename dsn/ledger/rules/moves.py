@@ -53,7 +53,7 @@ def step(
     check_signatures(state, signed, found)
     changes = _run(state, signed.entry)
     if isinstance(signed.entry.body, bodies.OpenEpoch):
-        judge(state.params.domain.network, signed.entry.body)
+        judge(state.network, signed.entry.body)
     return state.having(changes), changes
 
 
