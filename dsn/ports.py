@@ -147,12 +147,13 @@ class ShardStore(Protocol):
         ...
 
     async def begin(
-        self, client: NodeId, length: int, *, keep_until_s: int, pending_limit: int
+        self, client: NodeId, deal: DealId, length: int, *, keep_until_s: int, pending_limit: int
     ) -> ShardWriter:
         """Reserve room for a shard of more than 64 KiB.
 
         Args:
             client: Whose shard it will be.
+            deal: Under which; what ``client`` holds under another one alone is claimed anew.
             length: Bytes that will come; untrusted.
             keep_until_s: Unix seconds up to which the shard is kept without a revision.
             pending_limit: Most bytes ``client`` may have pending, this shard included.
@@ -165,22 +166,29 @@ class ShardStore(Protocol):
         ...
 
     async def put_small(
-        self, client: NodeId, data: bytes, commit: Commit, *, keep_until_s: int, pending_limit: int
+        self,
+        client: NodeId,
+        deal: DealId,
+        data: bytes,
+        commit: Commit,
+        *,
+        keep_until_s: int,
+        pending_limit: int,
     ) -> StoredShard:
         """Store a shard of at most 64 KiB; storing it again returns what was returned first.
 
         Args:
             client: Whose shard it is.
+            deal: As for ``begin``.
             data: 1 to 65,536 bytes; untrusted.
             commit: What the sender claims; untrusted.
-            keep_until_s: Unix seconds up to which the shard is kept without a revision.
-            pending_limit: Most bytes ``client`` may have pending, this shard included.
+            keep_until_s: As for ``begin``.
+            pending_limit: As for ``begin``.
 
         Raises:
             InvalidProof: ``commit_mismatch``.
             MalformedMessage: Empty, or longer than 64 KiB.
-            NoSpace: It does not fit.
-            TooMany: ``pending_limit``.
+            LimitReached: As ``begin``.
         """
         ...
 
@@ -209,11 +217,34 @@ class ShardStore(Protocol):
         ...
 
     async def sample(self, commit: Commit, numbers: Sequence[int]) -> tuple[bytes, list[bytes]]:
-        """``groups``, and the bytes of the 64-leaf groups ``numbers``, at the cost of one read.
+        """``groups``, and the 64-leaf groups ``numbers``, at the cost of a ``read``; raises so."""
+        ...
+
+    async def rotten(self, commit: Commit) -> list[int]:
+        """Read a shard whole; which leaves may be wrong, sorted.
+
+        Leaves that no kept hash tells apart are named together, up to 64 of them.
 
         Raises:
-            As ``read``.
+            NotFound: ``unknown_shard``.
+            ShardCorrupt: ``shard_lost``: only storing it again brings it back; ``disk_error``.
         """
+        ...
+
+    async def mend(self, commit: Commit, leaves: Mapping[int, bytes]) -> None:
+        """Put ``leaves`` (untrusted) by index in the place of rotten ones, crash-safely.
+
+        What does not become right with them stays as it is, and ``rotten`` goes on naming it.
+
+        Raises:
+            InvalidProof: ``bad_leaf``: one is wrong for certain; nothing was written.
+            NoSpace: No room for a small shard.
+            As ``rotten``.
+        """
+        ...
+
+    async def lost(self, after: bytes = b"", limit: int = 16_384) -> list[Commit]:
+        """Commits beyond ``after`` of shards known to be lost, sorted."""
         ...
 
     async def revise(
@@ -340,8 +371,7 @@ class LedgerStore(Protocol):
         from a copy, signs two contents for one size on this store.
 
         Raises:
-            ConfigError: ``ledger_moved``: this is not the log's head, or another one of this
-                size, or a larger one, was fenced.
+            ConfigError: ``ledger_moved``: not the log's head, or one beside or above it was fenced.
         """
         ...
 

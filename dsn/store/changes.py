@@ -68,7 +68,10 @@ class ClaimsSet:
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """``add`` went from pending to ``deal``, ``drop`` out of both, under ``revision``."""
+    """``add`` went from pending to ``deal``, ``drop`` out of ``deal``, under ``revision``.
+
+    What ``deal`` does not hold is dropped out of pending; what it does may be pending for another.
+    """
 
     client: bytes
     deal: bytes

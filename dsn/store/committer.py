@@ -49,6 +49,7 @@ class _Proposal:
     move: Move | None
     outcome: asyncio.Future[Any]
     size: int
+    effective: Callable[[], None] | None
 
 
 @dataclass(slots=True)
@@ -58,12 +59,14 @@ class _Batch:
     writes: list[tuple[Place, Encoded]] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
     refused: list[Path] = field(default_factory=list)
-    answers: list[tuple[asyncio.Future[Any], Any]] = field(default_factory=list)
+    answers: list[tuple[_Proposal, Any]] = field(default_factory=list)
 
     def answer(self) -> None:
-        for outcome, result in self.answers:
-            if not outcome.done():
-                outcome.set_result(result)
+        for proposal, result in self.answers:
+            if proposal.effective is not None:
+                proposal.effective()
+            if not proposal.outcome.done():
+                proposal.outcome.set_result(result)
 
 
 class Committer:
@@ -100,6 +103,7 @@ class Committer:
         keys: Sequence[bytes] = (),
         move: Move | None = None,
         size: int = 0,
+        effective: Callable[[], None] | None = None,
     ) -> T:
         """Have ``decide`` run on the state as all earlier changes leave it.
 
@@ -110,6 +114,7 @@ class Committer:
             move: A shard's file to be put in place before its change is written; it is
                 deleted if ``decide`` or the disk refuses.
             size: About how many bytes it will write.
+            effective: Called once its changes are durable, in the step in which others see them.
 
         Returns:
             What ``decide`` said, once its changes are durable.
@@ -120,7 +125,7 @@ class Committer:
         if self._closing:
             raise DataLost("the store is closed", code="store_closed")
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._proposals.append(_Proposal(commits, keys, decide, move, outcome, size))
+        self._proposals.append(_Proposal(commits, keys, decide, move, outcome, size, effective))
         self._wake.set()
         return await outcome
 
@@ -200,7 +205,7 @@ class Committer:
                 batch.writes.append((place, written))
             if each.move:
                 batch.moves.append(each.move)
-            batch.answers.append((each.outcome, result))
+            batch.answers.append((each, result))
         return batch
 
     def _store(self, batch: _Batch) -> None:

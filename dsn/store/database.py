@@ -20,7 +20,7 @@ from dsn.ids import Commit
 from dsn.store.changes import PENDING, Claim
 from dsn.store.state import Place, Position, Records, Row, Rows, SegmentUse, Totals
 
-_VERSION = 1
+_VERSION = 2
 _ASK = 256
 """Keys a query."""
 _SCHEMA = """
@@ -34,6 +34,7 @@ CREATE TABLE claims (sha BLOB, account INTEGER, keep_until_s INTEGER, root BLOB,
     PRIMARY KEY (sha, account)) WITHOUT ROWID;
 CREATE INDEX claims_by_account ON claims (account, sha);
 CREATE INDEX claims_large ON claims (sha) WHERE large;
+CREATE INDEX claims_lost ON claims (sha) WHERE lost;
 CREATE TABLE records (id BLOB PRIMARY KEY, segment INTEGER, offset INTEGER, size INTEGER)
     WITHOUT ROWID;
 """
@@ -58,6 +59,7 @@ _EXPIRED = (
 _HELD = "SELECT sha, length FROM claims WHERE account = ? AND sha > ? ORDER BY sha LIMIT ?"
 _KEYS = "SELECT id FROM records WHERE length(id) = 32 AND id > ? ORDER BY id LIMIT ?"
 _COMMITS = "SELECT DISTINCT sha FROM claims WHERE sha > ? ORDER BY sha LIMIT ?"
+_LOST = "SELECT DISTINCT sha FROM claims WHERE lost AND sha > ? ORDER BY sha LIMIT ?"
 _LARGE = "SELECT sha, lost FROM claims WHERE large AND sha >= ? AND sha < ?"
 
 
@@ -133,6 +135,10 @@ class Database:
     async def commits(self, after: bytes, limit: int) -> list[Commit]:
         """Commits beyond ``after`` that anybody claims, sorted."""
         return [Commit(sha) for (sha,) in await self._ask(_COMMITS, (after, limit))]
+
+    async def lost(self, after: bytes, limit: int) -> list[Commit]:
+        """Commits beyond ``after`` of shards known to be lost, sorted."""
+        return [Commit(sha) for (sha,) in await self._ask(_LOST, (after, limit))]
 
     async def held(
         self, account: tuple[bytes, bytes], after: bytes, limit: int

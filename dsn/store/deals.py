@@ -1,30 +1,28 @@
 """A provider's deals on disk: what it signed, what was moved, and the highest vouchers.
 
-What a write has returned for survives kill -9. While one transaction is on its way to the disk
-the next one gathers, so many vouchers share one fsync.
+What a write has returned for survives kill -9; many vouchers share one fsync.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final
 
 from dsn.core.codec import Reader, Writer
-from dsn.errors import DataLost
 from dsn.ids import DealId, NodeId
 from dsn.ledger.bandwidth import Traffic
 from dsn.ledger.cells import CellKind, DealCell, DealState, decode_cell
 from dsn.ledger.deal import Deal
 from dsn.ledger.settlement import SETTLEMENT_SIGNATURE_BYTES
+from dsn.store.batches import Batches, open_batches
+from dsn.store.revisions import SCHEMA as REVISIONS_SCHEMA
+from dsn.store.revisions import RevisionLog
 
-T = TypeVar("T")
-_Statement: TypeAlias = tuple[str, Sequence[Any]]
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS deals (id BLOB PRIMARY KEY, owner BLOB NOT NULL, terms BLOB NOT NULL,
     client_signature BLOB NOT NULL, provider_signature BLOB NOT NULL, cell BLOB,
@@ -95,28 +93,20 @@ class StoredDeal:
     tabs: Mapping[bool, StoredTab] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Statements that become durable together."""
-
-    statements: list[_Statement] = field(default_factory=list)
-    done: bool = False
-
-
 class DealStore:
     """One home's deals; made by ``open_deals``."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, disk: ThreadPoolExecutor):
-        """Use ``connection`` in the one thread of ``disk`` only."""
-        self._path, self._connection, self._disk = path, connection, disk
-        self._turn = asyncio.Lock()
-        self._gathering = _Batch()
+    def __init__(self, batches: Batches) -> None:
+        """Keep them in a database with this module's schema and that of ``RevisionLog``."""
+        self._batches = batches
+        self.revisions = RevisionLog(batches)
+        """What each deal holds, as far back as anybody may ask."""
 
     async def sign(self, signed: StoredDeal) -> None:
         """Remember a deal before its signature leaves the house; again: no change."""
         terms, owner = signed.terms.encode(), signed.owner
         row = signed.deal, owner, terms, signed.client_signature, signed.provider_signature
-        await self._write((_SIGN, row))
+        await self._batches.write((_SIGN, row))
 
     async def get(self, deal: DealId) -> StoredDeal | None:
         """The deal, if it was signed here."""
@@ -138,12 +128,12 @@ class DealStore:
     async def save_tab(self, deal: DealId, by_delegate: bool, tab: StoredTab) -> None:
         """Replace a payer's tab."""
         row = deal, by_delegate, tab.encode()
-        await self._write(("REPLACE INTO tabs VALUES (?, ?, ?)", row))
+        await self._batches.write(("REPLACE INTO tabs VALUES (?, ?, ?)", row))
 
     async def save_cells(self, cells: Iterable[DealCell]) -> None:
         """Keep deals as the ledger has them now."""
         statement = "UPDATE deals SET cell = ?, closed = ? WHERE id = ?"
-        await self._write(
+        await self._batches.write(
             *(
                 (statement, (cell.encode(), cell.state is DealState.CLOSED, cell.deal))
                 for cell in cells
@@ -152,65 +142,22 @@ class DealStore:
 
     async def forget(self, deal: DealId) -> None:
         """Drop a deal that was signed and can no longer be opened."""
-        await self._write(("DELETE FROM deals WHERE id = ? AND cell IS NULL", (deal,)))
+        await self._batches.write(("DELETE FROM deals WHERE id = ? AND cell IS NULL", (deal,)))
 
     async def sample(self, at_s: int, earned: int, *, keep_s: int) -> None:
         """Note what was earned by ``at_s`` (Unix seconds); forget what is ``keep_s`` older."""
         raw = Writer().u64(earned).done()
-        await self._write(
+        await self._batches.write(
             ("REPLACE INTO samples VALUES (?, ?)", (at_s, raw)),
             ("DELETE FROM samples WHERE at_s < ?", (at_s - keep_s,)),
         )
 
     async def oldest_sample(self) -> tuple[int, int] | None:
         """When the oldest note was made that is kept, and what it says."""
-        return await self._on_disk(self._oldest_sample)
-
-    def _oldest_sample(self) -> tuple[int, int] | None:
-        row = self._connection.execute("SELECT * FROM samples ORDER BY at_s LIMIT 1").fetchone()
-        return None if row is None else (row[0], int.from_bytes(row[1], "big"))
-
-    async def _write(self, *statements: _Statement) -> None:
-        """Have them durable: whoever's turn it is first commits what all have gathered."""
-        batch = self._gathering
-        batch.statements += statements
-        async with self._turn:
-            if batch.done:
-                return
-            self._gathering = _Batch()
-            await self._on_disk(self._commit, batch)
-
-    def _commit(self, batch: _Batch) -> None:
-        with self._connection:
-            self._connection.execute("BEGIN")
-            for statement, arguments in batch.statements:
-                self._connection.execute(statement, arguments)
-        batch.done = True
+        return await self._batches.read(_oldest_sample)
 
     async def _select(self, query: str, arguments: Sequence[Any]) -> list[StoredDeal]:
-        return await self._on_disk(self._rows, query, arguments)
-
-    def _rows(self, query: str, arguments: Sequence[Any]) -> list[StoredDeal]:
-        found = []
-        for deal, owner, terms, client, provider, raw in self._connection.execute(query, arguments):
-            cell = None if raw is None else decode_cell(CellKind.DEAL, raw)
-            assert cell is None or isinstance(cell, DealCell)
-            ids = DealId(deal), NodeId(owner)
-            tabs = self._tabs(deal)
-            found.append(StoredDeal(*ids, Deal.decode(terms), client, provider, cell, tabs))
-        return found
-
-    def _tabs(self, deal: bytes) -> dict[bool, StoredTab]:
-        query = "SELECT by_delegate, tab FROM tabs WHERE deal = ?"
-        rows = self._connection.execute(query, (deal,))
-        return {bool(by_delegate): StoredTab.decode(raw) for by_delegate, raw in rows}
-
-    async def _on_disk(self, call: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._disk, call, *arguments)
-        except sqlite3.DatabaseError as error:
-            raise _failing(self._path, error) from error
+        return await self._batches.read(partial(_deals, query, arguments))
 
 
 @asynccontextmanager
@@ -220,33 +167,28 @@ async def open_deals(path: Path) -> AsyncIterator[DealStore]:
     Raises:
         DataLost: ``deals_damaged``: it is no such file, or the disk fails.
     """
-    with ThreadPoolExecutor(1, "deals") as disk:
-        loop = asyncio.get_running_loop()
-        try:
-            connection = await loop.run_in_executor(disk, _connect, path)
-        except sqlite3.DatabaseError as error:
-            raise _failing(path, error) from error
-        try:
-            yield DealStore(path, connection, disk)
-        finally:
-            await loop.run_in_executor(disk, connection.close)
+    async with open_batches(path, _SCHEMA + REVISIONS_SCHEMA) as batches:
+        yield DealStore(batches)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(_SCHEMA)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _oldest_sample(connection: sqlite3.Connection) -> tuple[int, int] | None:
+    row = connection.execute("SELECT * FROM samples ORDER BY at_s LIMIT 1").fetchone()
+    return None if row is None else (row[0], int.from_bytes(row[1], "big"))
 
 
-def _failing(path: Path, error: sqlite3.DatabaseError) -> DataLost:
-    return DataLost(
-        f"the deals in {path} fail: {error}",
-        hint="free some space, or bring the home back from a copy",
-        code="deals_damaged",
-    )
+def _deals(
+    query: str, arguments: Sequence[Any], connection: sqlite3.Connection
+) -> list[StoredDeal]:
+    found = []
+    for deal, owner, terms, client, provider, raw in connection.execute(query, arguments):
+        cell = None if raw is None else decode_cell(CellKind.DEAL, raw)
+        assert cell is None or isinstance(cell, DealCell)
+        ids = DealId(deal), NodeId(owner)
+        tabs = _tabs(connection, deal)
+        found.append(StoredDeal(*ids, Deal.decode(terms), client, provider, cell, tabs))
+    return found
+
+
+def _tabs(connection: sqlite3.Connection, deal: bytes) -> dict[bool, StoredTab]:
+    rows = connection.execute("SELECT by_delegate, tab FROM tabs WHERE deal = ?", (deal,))
+    return {bool(by_delegate): StoredTab.decode(raw) for by_delegate, raw in rows}

@@ -175,6 +175,73 @@ def read_range(path: Path, start: int, end: int, flag: int) -> bytes:
     return bytes(view[start - first : end - first])
 
 
+def read_holes(path: Path, start: int, end: int, flag: int) -> tuple[bytes, list[range]]:
+    """As ``read_range``, but with zeros where the disk cannot read, and which ranges those are.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ShardCorrupt: The file is shorter.
+    """
+    try:
+        return read_range(path, start, end, flag), []
+    except ShardCorrupt as error:
+        if error.detail_code != "disk_error":
+            raise
+    parts, holes = list[bytes](), list[range]()
+    for first in range(_down(start), end, _ALIGN):
+        part = range(max(start, first), min(end, first + _ALIGN))
+        try:
+            parts.append(read_range(path, part.start, part.stop, flag))
+        except ShardCorrupt as error:
+            if error.detail_code != "disk_error":
+                raise
+            parts.append(bytes(len(part)))
+            holes.append(part)
+    return b"".join(parts), holes
+
+
+def overwrite(path: Path, start: int, data: bytes, flag: int) -> None:
+    """Replace bytes of a file where they stand; durable on return.
+
+    A crash leaves some of the new bytes, in whole blocks: so write only what is right by then.
+
+    Args:
+        path: A file that is there, as long as it ought to be.
+        start: A multiple of 4 KiB.
+        data: The new bytes, up to another multiple or up to the file's end.
+        flag: From ``direct_flag``.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ShardCorrupt: ``disk_error``: the disk cannot write it.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flag)
+        try:
+            _write_over(handle, start, data)
+        finally:
+            os.close(handle)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ShardCorrupt(f"{path.name[:10]}: {error.strerror}", code="disk_error") from error
+
+
+def _write_over(handle: int, start: int, data: bytes) -> None:
+    length, view, buffer = os.fstat(handle).st_size, memoryview(data), _buffer()
+    while view:
+        size = min(len(view), FRAME_BYTES)
+        buffer[:size] = view[:size]
+        buffer[size : _up(size)] = bytes(_up(size) - size)
+        done = os.pwrite(handle, buffer[: _up(size)], start)
+        if done != _up(size):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        start, view = start + done, view[done:]
+    if start > length:
+        os.ftruncate(handle, length)
+    os.fdatasync(handle)
+
+
 def _read_into(handle: int, view: memoryview, offset: int) -> int:
     """Fill ``view`` from ``offset`` on; less only at the end of the file."""
     got = 0

@@ -214,6 +214,11 @@ class Index:
         await self.flush()
         return await self._database.commits(after, limit)
 
+    async def lost(self, after: bytes, limit: int) -> list[Commit]:
+        """Commits beyond ``after`` of shards known to be lost, sorted."""
+        await self.flush()
+        return await self._database.lost(after, limit)
+
     async def expired(self, now_s: float) -> list[tuple[bytes, Commit]]:
         """Clients and commits whose time as pending is over."""
         await self.flush()

@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 
 from dsn.core.merkle import ShardHasher
 from dsn.errors import InvalidProof, MalformedMessage
-from dsn.ids import Commit, NodeId
+from dsn.ids import Commit, DealId, NodeId
 from dsn.ports import StoredShard
 from dsn.store.direct import DirectWriter
 from dsn.store.rules import Arrival
 from dsn.units import FRAME_BYTES
 
 T = TypeVar("T")
-Settle = Callable[[Arrival, Path], Awaitable[StoredShard]]
-"""Take over a durable file and store the shard that it holds."""
+Settle = Callable[[Arrival, Path, Callable[[], None]], Awaitable[StoredShard]]
+"""Take over a durable file and store the shard that it holds; called back when it counts."""
 
 
 class LargeWriter:
@@ -28,6 +28,7 @@ class LargeWriter:
     def __init__(
         self,
         client: NodeId,
+        deal: DealId,
         length: int,
         keep_until_s: int,
         *,
@@ -40,15 +41,19 @@ class LargeWriter:
 
         Args:
             client: Whose shard.
+            deal: Under which it is put.
             length: Bytes that will come.
             keep_until_s: For its claim.
             file: Its file, still empty.
             disk: Where hashing and writing run.
             settle: Called at the end; owns the file from then on.
-            release: Called once: gives back what was set aside for it.
+            release: Called once: gives back what was set aside for it. A stored shard does so
+                in the step in which it counts as stored: never is it counted twice, or not at all.
         """
-        self._client, self._length, self._keep_until_s = client, length, keep_until_s
-        self._file, self._disk, self._settle, self._release = file, disk, settle, release
+        self._client, self._deal = client, deal
+        self._length, self._keep_until_s = length, keep_until_s
+        self._file, self._disk, self._settle = file, disk, settle
+        self._give_back: Callable[[], None] | None = release
         self._hasher = ShardHasher()
         self._announced = 0
         self._busy: Future[Any] | None = None
@@ -83,9 +88,15 @@ class LargeWriter:
         try:
             root = self._hasher.root()
             arrival = Arrival(
-                commit, root, self._length, self._client, self._keep_until_s, data=None
+                commit,
+                root,
+                self._length,
+                self._client,
+                self._deal,
+                self._keep_until_s,
+                data=None,
             )
-            return await self._settle(arrival, self._file.path)
+            return await self._settle(arrival, self._file.path, self._release)
         finally:
             self._release()
 
@@ -99,6 +110,11 @@ class LargeWriter:
             self._discard()
         else:
             self._busy.add_done_callback(lambda _: self._file.discard())  # in its own thread
+
+    def _release(self) -> None:
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
 
     def _check_open(self) -> None:
         if not self._open:

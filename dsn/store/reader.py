@@ -34,11 +34,11 @@ class Reader:
 
     async def part(self, commit: Commit, start: int, end: int) -> bytes:
         """Bytes ``[start, end)`` of a shard; raises as ``ShardStore.read``."""
-        return await self._read(commit, lambda row: self._cut(row, start, end))
+        return await self.reading(commit, lambda row: self._cut(row, start, end))
 
     async def groups(self, commit: Commit) -> bytes:
         """A shard's kept hashes; raises as ``ShardStore.groups``."""
-        return await self._read(commit, self._kept)
+        return await self.reading(commit, self._kept)
 
     async def sample(self, commit: Commit, numbers: Sequence[int]) -> tuple[bytes, list[bytes]]:
         """Kept hashes and some 64-leaf groups in one turn of a disk thread."""
@@ -48,7 +48,7 @@ class Reader:
             parts = [self._cut(row, at, min(at + _GROUP_BYTES, row.length)) for at in starts]
             return self._kept(row), parts
 
-        return await self._read(commit, read)
+        return await self.reading(commit, read)
 
     def _cut(self, row: Row, start: int, end: int) -> bytes:
         if not 0 <= start < end <= row.length or end - start > FRAME_BYTES:
@@ -92,8 +92,17 @@ class Reader:
             return change
         return None
 
-    async def _read(self, commit: Commit, read: Callable[[Row], T]) -> T:
-        """``read`` the shard where it stands; one that stands there twice in vain is lost."""
+    async def reading(self, commit: Commit, read: Callable[[Row], T]) -> T:
+        """``read`` the shard where it stands; one that stands there twice in vain is lost.
+
+        Args:
+            commit: Which.
+            read: Runs in a disk thread; raises if what should be there is not.
+
+        Raises:
+            NotFound: ``unknown_shard``.
+            ShardCorrupt: ``shard_lost``, or a ``disk_error`` that ``read`` met.
+        """
         seen: Row | None = None
         while True:
             row = (await self._index.rows((commit,)))[commit]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dsn.errors import MalformedMessage, NoSpace, NotFound, TooMany
-from dsn.ids import ID_BYTES, Commit, NodeId
+from dsn.ids import ID_BYTES, Commit, DealId, NodeId
 from dsn.ports import StoredShard
 from dsn.store.changes import (
     PENDING,
@@ -20,7 +20,7 @@ from dsn.store.changes import (
     SmallStored,
 )
 from dsn.store.committer import Decide, Decision
-from dsn.store.state import Draft, Place, describe, firmest, still_true
+from dsn.store.state import Draft, Place, Row, describe, firmest, still_true
 from dsn.units import KIB, format_size
 
 MAX_CLAIMS = 256
@@ -38,20 +38,23 @@ class Arrival:
     root: bytes
     length: int
     client: NodeId
+    deal: DealId
     keep_until_s: int
     data: bytes | None
     """The bytes of a small shard; a large one has a durable file."""
 
     def claimed_by(self, before: Claims) -> Claims:
-        """``before``, and the client's claim unless it has one.
+        """``before``, and a pending claim unless the client has that or holds it under the deal.
+
+        What it holds under another deal may go at any time, and the receipt is for this one.
 
         Raises:
             TooMany: Too many others claim it.
         """
-        if firmest(before, self.client):
+        if self._own(before) is not None:
             return before
         if len(before) >= MAX_CLAIMS:
-            raise TooMany(f"{len(before)} clients claim this shard, no more may")
+            raise TooMany(f"{len(before)} claims on this shard, no more may be")
         return (*before, Claim(self.client, PENDING, self.keep_until_s))
 
     def stored(self, claims: Claims) -> Change:
@@ -61,10 +64,14 @@ class Arrival:
         return SmallStored(self.commit, self.root, self.length, claims, self.data)
 
     def described(self, claims: Claims) -> StoredShard:
-        """The shard as its client has it."""
-        claim = firmest(claims, self.client)
+        """The shard as its client has it under the deal."""
+        claim = self._own(claims)
         assert claim is not None
         return describe(self.commit, self.root, self.length, claim)
+
+    def _own(self, claims: Claims) -> Claim | None:
+        deals = PENDING, self.deal
+        return firmest(tuple(claim for claim in claims if claim.deal in deals), self.client)
 
 
 def store(arrival: Arrival, admit: Callable[[Draft], None]) -> Decide[StoredShard]:
@@ -89,12 +96,16 @@ def store(arrival: Arrival, admit: Callable[[Draft], None]) -> Decide[StoredShar
 
 
 def revise(change: Revised) -> Decide[None]:
-    """Install a revision if the client has a claim on all that it names."""
+    """Install a revision if the client has a claim on all that it names.
+
+    A lost shard can only move from another account of the client: it is owed all the same.
+    """
 
     def decide(draft: Draft) -> Decision[None]:
         for commit in change.add:
             row = draft.rows[commit]
-            if row is None or row.lost or not firmest(row.claims, change.client):
+            mine = _deals_of(row, change.client)
+            if row is None or not mine or (row.lost and mine <= {PENDING, change.deal}):
                 raise unknown_shard(commit)
         droppable = (change.client, change.deal), (change.client, PENDING)
         for commit in change.drop:
@@ -158,6 +169,19 @@ def lose(commit: Commit, place: Place) -> Decide[None]:
     return decide
 
 
+def restore(commit: Commit, data: bytes) -> Decide[None]:
+    """Store a lost small shard anew, for all who claim it; its bytes were compared with it."""
+
+    def decide(draft: Draft) -> Decision[None]:
+        row = draft.rows[commit]
+        if row is None or not row.lost:
+            return (), None
+        check_room(draft.room, len(data))
+        return (SmallStored(commit, row.root, row.length, row.claims, data),), None
+
+    return decide
+
+
 def rewrite(changes: Sequence[tuple[Place, Change]], *, oldest: bool) -> Decide[None]:
     """Say again what is still true of ``changes``, whose segment is about to go."""
 
@@ -211,6 +235,11 @@ def _grouped(claims: Iterable[tuple[Commit, Claims]]) -> list[ClaimsSet]:
     for commit, each in claims:
         groups.setdefault(each, []).append(commit)
     return [ClaimsSet(tuple(commits), each) for each, commits in groups.items()]
+
+
+def _deals_of(row: Row | None, client: bytes) -> set[bytes]:
+    """What keeps a shard for ``client``: deals, and ``PENDING``."""
+    return {claim.deal for claim in row.claims if claim.client == client} if row else set()
 
 
 def _is_over(claim: Claim, client: bytes, now_s: float) -> bool:

@@ -11,7 +11,7 @@ import itertools
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,6 +30,7 @@ from dsn.store.direct import DirectWriter
 from dsn.store.index import Index
 from dsn.store.large import LargeWriter, mismatch
 from dsn.store.log import SEGMENT_BYTES, Log
+from dsn.store.mending import Mender
 from dsn.store.reader import Reader
 from dsn.store.recovery import recover
 from dsn.store.state import Draft, kept_bytes
@@ -125,6 +126,7 @@ class DiskStore:
             log, index, self._on_disk, lambda: self.space().free, volume.file
         )
         self._reader = Reader(volume, log, index, self._committer, self._on_disk)
+        self._mender = Mender(volume, index, self._reader, self._committer)
         self._receiving: Counter[NodeId] = Counter()
         self._reserved = 0
         self._names = itertools.count()
@@ -172,7 +174,7 @@ class DiskStore:
         return self._index.pending[client] + self._receiving[client]
 
     async def begin(
-        self, client: NodeId, length: int, *, keep_until_s: int, pending_limit: int
+        self, client: NodeId, deal: DealId, length: int, *, keep_until_s: int, pending_limit: int
     ) -> ShardWriter:
         """See ``ShardStore``."""
         if length <= SMALL_SHARD_BYTES:
@@ -194,6 +196,7 @@ class DiskStore:
             raise
         return LargeWriter(
             client,
+            deal,
             length,
             keep_until_s,
             file=file,
@@ -203,7 +206,14 @@ class DiskStore:
         )
 
     async def put_small(
-        self, client: NodeId, data: bytes, commit: Commit, *, keep_until_s: int, pending_limit: int
+        self,
+        client: NodeId,
+        deal: DealId,
+        data: bytes,
+        commit: Commit,
+        *,
+        keep_until_s: int,
+        pending_limit: int,
     ) -> StoredShard:
         """See ``ShardStore``."""
         if not 0 < len(data) <= SMALL_SHARD_BYTES:
@@ -215,7 +225,7 @@ class DiskStore:
         own = hasher.commit()
         if own != commit:
             raise mismatch(own, commit)
-        arrival = rules.Arrival(own, hasher.root(), len(data), client, keep_until_s, data)
+        arrival = rules.Arrival(own, hasher.root(), len(data), client, deal, keep_until_s, data)
 
         def admit(draft: Draft) -> None:
             pending = self.pending_bytes(client) + draft.pending[client]
@@ -247,6 +257,14 @@ class DiskStore:
     async def sample(self, commit: Commit, numbers: Sequence[int]) -> tuple[bytes, list[bytes]]:
         """See ``ShardStore``."""
         return await self._reader.sample(commit, numbers)
+
+    async def rotten(self, commit: Commit) -> list[int]:
+        """See ``ShardStore``."""
+        return await self._mender.rotten(commit)
+
+    async def mend(self, commit: Commit, leaves: Mapping[int, bytes]) -> None:
+        """See ``ShardStore``."""
+        await self._mender.mend(commit, leaves)
 
     async def revise(
         self,
@@ -297,6 +315,10 @@ class DiskStore:
         """See ``ShardStore``."""
         return await self._index.commits(after, limit)
 
+    async def lost(self, after: bytes = b"", limit: int = 16_384) -> list[Commit]:
+        """See ``ShardStore``."""
+        return await self._index.lost(after, limit)
+
     async def sweep(self, now_s: float) -> int:
         """See ``ShardStore``."""
         gone, expired = 0, await self._index.expired(now_s)
@@ -323,11 +345,14 @@ class DiskStore:
         if not self._receiving[client]:
             del self._receiving[client]
 
-    async def _settle(self, arrival: rules.Arrival, path: Path) -> StoredShard:
+    async def _settle(
+        self, arrival: rules.Arrival, path: Path, effective: Callable[[], None]
+    ) -> StoredShard:
         return await self._committer.propose(
             rules.store(arrival, lambda _: None),
             commits=(arrival.commit,),
             move=(path, self._volume.file(arrival.commit)),
+            effective=effective,
         )
 
 

@@ -214,7 +214,10 @@ class Draft:
             others = self._claims_beside(commit, pending, held)
             self._claim(commit, (*others, Claim(*held, 0)))
         for commit in change.drop:
-            self._claim(commit, self._claims_beside(commit, pending, held))
+            others = self._claims_beside(commit, held)
+            if others == self._claims_beside(commit):
+                others = self._claims_beside(commit, pending)
+            self._claim(commit, others)
 
     def _claims_beside(self, commit: Commit, *accounts: tuple[bytes, bytes]) -> Claims:
         row = self.rows[commit]
