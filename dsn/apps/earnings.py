@@ -1,18 +1,21 @@
 """What a provider has earned: by the ledger's cells, and split by what its node counted.
 
-Disk is not paid before proofs exist: until then it earns nothing, and all is bandwidth.
+Disk is paid for epochs that were proven, bandwidth by vouchers. The ledger pays when a deal is
+claimed: what was proven or promised since then is unclaimed, and counts as such.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from dsn.ids import DealId, NodeId, format_node_id
 from dsn.ledger.bandwidth import egress_due, ingress_due
-from dsn.ledger.cells import AccountCell, DealCell, DealState
+from dsn.ledger.cells import KEPT_BITS, AccountCell, DealCell, DealState
 from dsn.ledger.money import burned_of
+from dsn.ledger.rules.settling import Parties, settle
 from dsn.ports import Clock
 from dsn.store.deals import DealStore, StoredDeal, StoredTab
 
@@ -30,7 +33,7 @@ class Earned:
         ingress: Of the redeemed vouchers, the part for bytes stored.
         egress: The part for bytes read.
         slashed: Lost as a penalty, of what ``total`` would be.
-        unclaimed: Promised by vouchers that were not redeemed yet.
+        unclaimed: For epochs that are not settled yet, and by vouchers that were not redeemed.
     """
 
     disk: int = 0
@@ -91,13 +94,55 @@ class Earnings:
         }
 
 
-def earned(signed: StoredDeal, burn_ppm: int) -> Earned:
-    """What one deal brought so far."""
+class Proofs(NamedTuple):
+    """How a node did in the last 720 epochs; the one that is under way counts once it is proven.
+
+    Attributes:
+        proven: Epochs with a link.
+        missed: Epochs that asked for something and got none.
+        last: The newest epoch with a link, or 0.
+    """
+
+    proven: int
+    missed: int
+    last: int
+
+
+def count_proofs(account: AccountCell, links: Collection[int]) -> Proofs:
+    """Count an account's epochs.
+
+    A bit that is set says that the epoch was proven or asked for nothing; one that is not, that
+    it was missed.
+
+    Args:
+        account: The provider's, rolled to the network's epoch.
+        links: The epochs that its home knows a link of.
+    """
+    first = max(1, account.rolled - KEPT_BITS + 1)
+    proven = [
+        epoch for epoch in links if first <= epoch <= account.rolled and account.proven(epoch)
+    ]
+    missed = sum(not account.proven(epoch) for epoch in range(first, account.rolled))
+    return Proofs(len(proven), missed, max(proven, default=0))
+
+
+def earned(signed: StoredDeal, burn_ppm: int, account: AccountCell | None = None) -> Earned:
+    """What one deal brought so far.
+
+    Args:
+        signed: The deal, with the ledger's cell as it was seen last.
+        burn_ppm: The network's.
+        account: The provider's, rolled to the network's epoch, to know which epochs are proven
+            and not settled; without it they are left out.
+    """
     cell = signed.cell
     if cell is None:
         return Earned()
     burned = burned_of(cell.disk_paid, burn_ppm)
     result = Earned(disk=cell.disk_paid - burned, slashed=cell.burned - burned)
+    if account is not None and cell.state is DealState.OPEN:
+        due = settle(Parties(cell, account), account.rolled, burn_ppm).deal.disk_paid
+        result += Earned(unclaimed=due - burned_of(due, burn_ppm) - result.disk)
     for by_delegate, paid in ((False, cell.voucher_paid), (True, cell.delegate_paid)):
         result += _bandwidth(cell, signed.tabs.get(by_delegate, StoredTab()), paid)
     return result
@@ -113,34 +158,37 @@ def _bandwidth(cell: DealCell, tab: StoredTab, paid: int) -> Earned:
 
 
 async def read_earnings(
-    store: DealStore, account: AccountCell, burn_ppm: int, clock: Clock
+    store: DealStore, account: AccountCell, links: Collection[int], burn_ppm: int, clock: Clock
 ) -> Earnings:
     """Sum up every deal there ever was.
 
     Args:
         store: The deals, with the ledger's cells as they were seen last.
-        account: The provider's.
+        account: The provider's, rolled to the network's epoch.
+        links: The epochs that its home knows a link of.
         burn_ppm: The network's.
         clock: Dates the forecast.
 
     Cost: linear in the deals.
     """
     signed = [deal for deal in await store.all() if deal.cell is not None]
-    rows = tuple(_row(deal, burn_ppm) for deal in signed)
+    rows = tuple(_row(deal, burn_ppm, account) for deal in signed)
     total = sum((row.earned for row in rows), Earned())
-    asked = account.live_leaves or account.frozen_leaves
+    proofs = count_proofs(account, links)
     return Earnings(
         rows,
         total,
-        epochs_proven=account.bits.bit_count() if asked else 0,
-        epochs_missed=max((deal.cell.missed for deal in signed if deal.cell), default=0),
+        epochs_proven=proofs.proven,
+        epochs_missed=proofs.missed,
         forecast=await _forecast(store, total, clock.now_s()),
     )
 
 
-async def sample_earnings(store: DealStore, burn_ppm: int, clock: Clock) -> None:
-    """Note what was earned by now, so that a forecast can be made."""
-    sums = (earned(deal, burn_ppm) for deal in await store.all())
+async def sample_earnings(
+    store: DealStore, account: AccountCell, burn_ppm: int, clock: Clock
+) -> None:
+    """Note what was earned by now, so that a forecast can be made; as ``read_earnings``."""
+    sums = (earned(deal, burn_ppm, account) for deal in await store.all())
     so_far = sum(sums, Earned())
     await store.sample(int(clock.now_s()), so_far.total + so_far.unclaimed, keep_s=DAY_S)
 
@@ -162,10 +210,10 @@ def month_end_s(now_s: float) -> int:
     return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
 
 
-def _row(signed: StoredDeal, burn_ppm: int) -> Row:
+def _row(signed: StoredDeal, burn_ppm: int, account: AccountCell) -> Row:
     assert signed.cell is not None
     state, end = signed.cell.state.name.lower(), signed.cell.end
-    return Row(signed.deal, signed.owner, state, end, earned(signed, burn_ppm))
+    return Row(signed.deal, signed.owner, state, end, earned(signed, burn_ppm, account))
 
 
 def _row_fields(row: Row) -> dict[str, Any]:

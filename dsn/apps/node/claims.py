@@ -1,6 +1,7 @@
-"""Claims: what clients promised is redeemed on the ledger, in time, and deals that ended close.
+"""Claims: what is held is installed, what was earned is paid, and deals that ended close.
 
-Disk is not claimed: no proofs are handed in yet, so nothing is paid for it.
+Growth is installed once the epoch's link is in, everything else at once: so whatever was dropped
+can go. Vouchers are redeemed along with it, or when it is time.
 
 Spec: docs/spec/economy.md#ledger-state-and-rules
 """
@@ -9,52 +10,61 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
 import structlog
 
-from dsn.apps.node.accounts import release
+from dsn.apps.ledger.light import Snapshot
 from dsn.apps.node.deals import Deals
+from dsn.apps.node.inventories import Inventories
 from dsn.apps.node.tabs import OpenDeal
 from dsn.apps.node.terms import Sender
-from dsn.errors import EntryRefused
+from dsn.errors import EntryRefused, InvalidSignature
 from dsn.ids import DealId
-from dsn.ledger.bodies import Claim, CloseDeal
-from dsn.ledger.cells import DealCell, DealState
-from dsn.ports import ShardStore
-from dsn.store.deals import StoredDeal
+from dsn.ledger.bodies import Claim, CloseDeal, SignedPledge, SignedVoucher
+from dsn.ledger.cells import AccountCell, DealCell, DealState
+from dsn.ledger.pledge import Pledge
+from dsn.ledger.revision import verify_client_signature
+from dsn.ledger.rules.settling import Parties, check_cover, roll, settle
+from dsn.ledger.settlement import NO_ADDRESS
 
 MOST_ENTRIES: Final = 128
 """In one call on the ledger."""
+MOST_EPOCHS: Final = 700
+"""Between two claims; the ledger forgets after 720 which epochs were proven."""
 _log = structlog.get_logger("claims")
 
 
 class Claims:
     """Follows the ledger's epochs for all deals of a node."""
 
-    def __init__(self, deals: Deals, account: Sender, store: ShardStore) -> None:
-        """Claim for ``deals`` from ``account``, the provider's; ``store`` has what they hold."""
-        self._deals, self._account, self._store = deals, account, store
-        self._ledger, self._params = deals.payee.ledger, deals.payee.ledger.params
+    def __init__(self, deals: Deals, account: Sender, inventories: Inventories) -> None:
+        """Claim for ``deals``, as ``inventories`` see them, from ``account``, the provider's."""
+        self._deals, self._account, self._inventories = deals, account, inventories
+        self._params = deals.payee.ledger.params
+        self._period = min(self._params.claim_epochs, MOST_EPOCHS)
         self._next = 0
         self._busy = asyncio.Lock()
 
     async def tick(self) -> None:
-        """Look at the epoch, and claim if ``claim_epochs`` passed or a deal is about to end.
+        """Install what may be; claim the rest if it is time, or a deal is about to end.
 
         Raises:
             DsnError: The ledger cannot be reached, or contradicts itself.
         """
-        backing = self._deals.backing
-        backing.epoch = epoch = await self._ledger.epoch()
-        if epoch >= self._next or self._urgent(epoch):
-            self._next = epoch + 1
-            if await self.claim():
-                self._next = epoch + self._params.claim_epochs
+        async with self._busy:
+            snapshot = await self._inventories.see()
+            epoch = snapshot.network.epoch
+            regular = epoch >= self._next
+            if regular:
+                self._next = epoch + 1
+            if await self._claim(snapshot, regular=regular, wait=True) and regular:
+                self._next = epoch + self._period
 
     async def claim(self, *, wait: bool = True) -> bool:
-        """Redeem every voucher that is worth it, and close what ended.
+        """Install what may be, claim all that is worth it, and close what ended.
 
         Args:
             wait: Whether to see the entries in a cosigned checkpoint, and what they did.
@@ -66,50 +76,73 @@ class Claims:
             DsnError: As ``tick``.
         """
         async with self._busy:
-            epoch = self._deals.backing.epoch
-            running = await self._look(await self._deals.store.running(), epoch)
-            claims = [body for deal in running for body in self._claims(deal)]
-            closes = [CloseDeal(deal.deal, None) for deal in running if _is_over(deal.cell, epoch)]
-            bodies: list[Claim | CloseDeal] = [*claims, *closes]
-            taken = await self._enter(bodies, wait=wait)
-            if wait and taken:
-                await self._deals.see((await self._ledger.deals(taken)).values())
-            return len(taken) == len(bodies)
+            return await self._claim(await self._inventories.see(), regular=True, wait=wait)
 
-    def _urgent(self, epoch: int) -> bool:
-        """Whether a deal in use must be claimed before the next regular time."""
-        soon = epoch + self._params.claim_epochs + 1
-        used = self._deals.in_use()
-        return any(deal.cell.last <= soon and self._claims(deal) for deal in used)
+    async def _claim(self, snapshot: Snapshot, *, regular: bool, wait: bool) -> bool:
+        epoch = snapshot.network.epoch
+        running = await self._running(snapshot)
+        bodies = list[Claim | CloseDeal]()
+        for deal in running:
+            bodies += await self._claims(deal, snapshot, regular=regular)
+        bodies += [CloseDeal(deal.deal, None) for deal in running if _is_over(deal.cell, epoch)]
+        taken = await self._enter(bodies, wait=wait)
+        if wait and taken:
+            await self._inventories.see()
+        return len(taken) == len(bodies)
 
-    async def _look(self, running: Sequence[StoredDeal], epoch: int) -> list[OpenDeal]:
-        """Those of ``running`` that the ledger has, as it has them now."""
-        cells = await self._ledger.deals([deal.deal for deal in running])
-        for signed in running:
-            cell = cells.get(signed.deal)
-            if cell is not None and cell.state is DealState.CLOSED:
-                await release(self._store, signed.owner, signed.deal)
-        await self._deals.see(cells.values())
-        for signed in running:
-            if signed.deal not in cells and signed.cell is None and signed.terms.open_by < epoch:
-                await self._deals.store.forget(signed.deal)
-        return [
-            self._deals.open(signed, cells[signed.deal])
-            for signed in running
-            if signed.deal in cells and cells[signed.deal].state is not DealState.CLOSED
-        ]
+    async def _running(self, snapshot: Snapshot) -> list[OpenDeal]:
+        """The deals that the ledger has; those that can never be opened are forgotten."""
+        deals, epoch, found = self._deals, snapshot.network.epoch, list[OpenDeal]()
+        for signed in await deals.store.running():
+            cell = snapshot.deals.get(signed.deal)
+            if cell is not None and cell.state is not DealState.CLOSED:
+                found.append(deals.open(signed, cell))
+            elif cell is None and signed.cell is None and signed.terms.open_by < epoch:
+                await deals.store.forget(signed.deal)
+        return found
 
-    def _claims(self, deal: OpenDeal) -> list[Claim]:
-        """What can be redeemed under ``deal`` and is worth the fee."""
-        cell, claims = deal.cell, []
-        if cell.state is not DealState.OPEN:
+    async def _claims(self, deal: OpenDeal, snapshot: Snapshot, *, regular: bool) -> list[Claim]:
+        """What can be claimed under ``deal`` and is worth the fee.
+
+        Closing a deal settles it, so only its vouchers cannot wait.
+        """
+        if deal.cell.state is not DealState.OPEN:
             return []
-        paid = (cell.voucher_paid, cell.delegate_paid)
-        for tab, before in zip(deal.tabs, paid, strict=True):
-            voucher = tab.voucher
-            if voucher is not None and voucher.voucher.credits - before > self._params.entry_fee:
-                claims.append(Claim(deal.deal, None, voucher))
-        return claims
+        epoch, fee = snapshot.network.epoch, self._params.entry_fee
+        provider, urgent = roll(snapshot.account, epoch), deal.cell.last <= epoch + self._period + 1
+        settled = self._settled(deal.cell, provider)
+        vouchers = _vouchers(deal)
+        pledge = await self._pledge(deal, settled, provider)
+        if pledge is not None:
+            first = Claim(deal.deal, pledge, vouchers.pop(0)[1] if vouchers else None)
+        elif not regular and not (urgent and vouchers):
+            return []
+        else:
+            rise, voucher = vouchers.pop(0) if vouchers else (0, None)
+            if rise + settled.disk_paid - deal.cell.disk_paid <= fee:
+                return []
+            first = Claim(deal.deal, None, voucher)
+        return [first, *(Claim(deal.deal, None, each) for rise, each in vouchers if rise > fee)]
+
+    def _settled(self, cell: DealCell, provider: AccountCell) -> DealCell:
+        """The deal as the ledger will settle it now."""
+        return settle(Parties(cell, provider), provider.rolled, self._params.burn_ppm).deal
+
+    async def _pledge(
+        self, deal: OpenDeal, settled: DealCell, provider: AccountCell
+    ) -> SignedPledge | None:
+        """The newest revision, if it can be installed now."""
+        account = await self._deals.accounts.open(deal.owner, deal.deal)
+        revision, by_client, by_node = account.newest
+        if account.unsigned or not _may_install(settled, provider, revision.pledge):
+            return None
+        by_delegate = False
+        if deal.terms.delegate != NO_ADDRESS:
+            try:
+                verify_client_signature(revision, deal.client.parties, by_client)
+            except InvalidSignature:
+                by_delegate = True
+        return SignedPledge(revision.pledge, by_delegate, by_client, by_node)
 
     async def _enter(self, bodies: Sequence[Claim | CloseDeal], *, wait: bool) -> list[DealId]:
         """Enter ``bodies``; gives the deals of those that were taken."""
@@ -134,6 +167,29 @@ class Claims:
             return
         tabs = self._deals[body.deal].tabs
         await tabs[body.voucher.by_delegate].claimed(body.voucher.voucher.credits)
+
+
+def _vouchers(deal: OpenDeal) -> list[tuple[int, SignedVoucher]]:
+    """What each payer's voucher would pay, the larger first."""
+    paid = deal.cell.voucher_paid, deal.cell.delegate_paid
+    signed = [(tab.voucher, before) for tab, before in zip(deal.tabs, paid, strict=True)]
+    rises = [(each.voucher.credits - before, each) for each, before in signed if each is not None]
+    return sorted((pair for pair in rises if pair[0] > 0), key=lambda pair: -pair[0])
+
+
+def _may_install(settled: DealCell, provider: AccountCell, pledge: Pledge) -> bool:
+    """Whether the ledger would take ``pledge`` in the epoch that ``provider`` was rolled to."""
+    epoch = provider.rolled
+    if pledge.number <= settled.number or settled.demand is not None or epoch >= settled.end:
+        return False
+    if pledge.leaves > settled.leaves and not provider.proven(epoch):
+        return False
+    try:
+        check_cover(replace(settled, number=pledge.number, leaves=pledge.leaves, root=pledge.root))
+    except EntryRefused as error:
+        _log.warning("not installed", deal=settled.deal.hex(), reason=error.message)
+        return False
+    return True
 
 
 def _is_over(cell: DealCell, epoch: int) -> bool:

@@ -1,4 +1,4 @@
-"""OpenDeal, ExtendDeal and Pay: what a node agrees to, and what it is promised.
+"""OpenDeal, ExtendDeal, Pay and ListDeals: what a node agrees to, and what it is promised.
 
 Spec: docs/spec/economy.md#deal
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final
 
 from dsn.apps.node.deals import Deals
 from dsn.apps.node.terms import TERMS_S, Self
 from dsn.core.codec import U64_MAX
 from dsn.errors import DealMismatch, NoSpace, PeerError, TooMany, TransportError
+from dsn.ledger.bodies import Agreed
 from dsn.ledger.cells import DealCell
 from dsn.ledger.deal import Deal, Extension, check_deal
 from dsn.ledger.refusal import refuse
@@ -27,12 +29,14 @@ from dsn.wire.convert import deal_from_wire
 
 OPEN_WITHIN_S: Final = 2 * TERMS_S
 """How far ahead ``open_by`` may be, and two epochs more."""
+PAGE: Final = 256
+"""Deals in one list: about 100 KiB."""
 MOST_UNOPENED: Final = 8
 """Deals of one client that are signed and not on the ledger."""
 
 
 class Dealing:
-    """Agrees to deals within the node's terms."""
+    """Agrees to deals within the terms that the node stands by."""
 
     def __init__(self, me: Self, deals: Deals, store: ShardStore, clock: Clock) -> None:
         """Sign as the payee of ``me`` for room in ``store``."""
@@ -60,7 +64,7 @@ class Dealing:
             self._check_expiry(request.terms_expires_s)
             await self._check_client(caller, deal.client)
             epoch = await self._ledger.epoch()
-            check_offer(deal, self._me.terms, epoch, self._open_within())
+            self._check_offer(deal, epoch, self._open_within())
             await self._check_room(caller, deal, epoch)
             await self._deals.store.sign(
                 StoredDeal(deal_id, caller.node_id, deal, request.client_signature, signature)
@@ -87,7 +91,7 @@ class Dealing:
         _check_extension(extension, tab.deal.cell)
         epoch = await self._ledger.epoch()
         offer = replace(tab.deal.terms, end=extension.end, open_by=epoch)
-        check_offer(offer, self._me.terms, epoch, 0)
+        self._check_offer(offer, epoch, 0)
         signature = sign_typed(extension, domain, self._key)
         return node_pb2.ExtendDealReply(provider_signature=signature)
 
@@ -107,6 +111,29 @@ class Dealing:
             with suppress(TransportError, TooMany):
                 await tab.deal.look()
         return tab.reply()
+
+    async def list_deals(
+        self, caller: Caller, request: node_pb2.ListDealsRequest
+    ) -> node_pb2.ListDealsReply:
+        """A page of the caller's own deals that are not closed, as both signed them."""
+        owned = await self._deals.store.owned(caller.node_id)
+        left = sorted((d for d in owned if d.deal > request.after), key=attrgetter("deal"))
+        page = (Agreed(d.terms, d.client_signature, d.provider_signature) for d in left[:PAGE])
+        return node_pb2.ListDealsReply(
+            deals=[agreed.encode() for agreed in page], more=len(left) > PAGE
+        )
+
+    def _check_offer(self, deal: Deal, epoch: int, open_within: int) -> None:
+        """Check that a deal (untrusted) follows from terms that the node stands by.
+
+        Raises:
+            DealMismatch: ``terms_mismatch``: by the present ones.
+        """
+        present, *former = self._me.stands_by(self._clock.now_s())
+        for terms in former:
+            with suppress(DealMismatch):
+                return check_offer(deal, terms, epoch, open_within)
+        return check_offer(deal, present, epoch, open_within)
 
     def _check_expiry(self, expires_s: int) -> None:
         now_s = self._clock.now_s()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from dsn.apps.node.accounts import Accounts
 from dsn.apps.node.tabs import Backing, OpenDeal, OpenTab
 from dsn.apps.node.terms import Payee
 from dsn.errors import EntryRefused, NotFound, TransportError
@@ -22,9 +23,9 @@ from dsn.wire.convert import deal_from_wire
 class Deals:
     """The deals in use, each with one object while the node runs."""
 
-    def __init__(self, payee: Payee, store: DealStore, clock: Clock) -> None:
-        """Serve what ``store`` has, as ``payee``."""
-        self.payee, self.store = payee, store
+    def __init__(self, payee: Payee, store: DealStore, accounts: Accounts, clock: Clock) -> None:
+        """Serve what ``store`` has, as ``payee``; ``accounts`` know what is held."""
+        self.payee, self.store, self.accounts = payee, store, accounts
         self.backing = Backing(payee.ledger, store, clock)
         self._open: dict[DealId, OpenDeal] = {}
         self._delegates: set[tuple[DealId, NodeId]] = set()

@@ -176,6 +176,7 @@ class _Session:
         puts = (
             self._store.put_small(
                 self._account.client,
+                self._account.deal,
                 data,
                 commit,
                 keep_until_s=keep_until_s,
@@ -198,7 +199,8 @@ class _Session:
     async def _take_large(self, length: int, group: asyncio.TaskGroup) -> None:
         self._stream.patience.transfer(length)
         await self._large.acquire()
-        await self._expect(length)
+        if self._tab is not None:
+            await self._tab.begin(length)
         keep_until_s = self._keep_until_s()
         storing = await self._receive_large(length, keep_until_s)
         self._hand_on(group, self._outcome(storing, length, self._large, keep_until_s))
@@ -209,6 +211,7 @@ class _Session:
         """Have all bytes handed to the disk; what is left is to make them durable."""
         writer = await self._store.begin(
             self._account.client,
+            self._account.deal,
             length,
             keep_until_s=keep_until_s,
             pending_limit=self._pending_limit(),
@@ -223,7 +226,7 @@ class _Session:
         return _alone(writer.finish(commit))
 
     async def _frames(self, length: int, writer: ShardWriter) -> node_pb2.PutTrailer:
-        """Hand every frame to the disk; the trailer that follows them."""
+        """Hand every frame to the disk, once it is paid; the trailer that follows them."""
         left, read, write = length, self._stream.read, writer.write
         moved = self._stream.patience.moved
         while left > 0:
@@ -236,6 +239,7 @@ class _Session:
                     code="bad_frame",
                 )
             left -= len(frame)
+            await self._expect(len(frame), waits=True)
             await write(frame)
             del frame  # or a silent sender would keep a MiB of ours
         trailer = await read()
@@ -263,10 +267,10 @@ class _Session:
             await self._tab.stored(size)
         return Outcome(room, keep_until_s, shards, None)
 
-    async def _expect(self, size: int) -> None:
-        """Have ``size`` bytes paid, or within the window, before they come."""
+    async def _expect(self, size: int, *, waits: bool = False) -> None:
+        """Have ``size`` bytes paid, or within the window, before they are taken."""
         if self._tab is not None:
-            await self._tab.expect(size)
+            await self._tab.expect(size, waits=waits)
             self._coming += size
 
     def _keep_until_s(self) -> int:

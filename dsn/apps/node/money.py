@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
-from dsn.apps.earnings import SAMPLE_S, Earnings, read_earnings, sample_earnings
+from dsn.apps.earnings import SAMPLE_S, Earnings, count_proofs, read_earnings, sample_earnings
 from dsn.apps.ledger.account import LedgerAccount
-from dsn.apps.ledger.light import LightClient
+from dsn.apps.ledger.light import LightClient, Snapshot
+from dsn.apps.node.accounts import Accounts
 from dsn.apps.node.binding import Binding
 from dsn.apps.node.claims import Claims
 from dsn.apps.node.deals import Deals
+from dsn.apps.node.demands import Demands
+from dsn.apps.node.inventories import Inventories
+from dsn.apps.node.losses import Losses
+from dsn.apps.node.openings import Opener
+from dsn.apps.node.proving import Prover
+from dsn.apps.node.scrub import Scrub
+from dsn.apps.node.stale import STALE
 from dsn.apps.node.terms import Payee, Self, make_terms
 from dsn.apps.provider import NodeConfig
 from dsn.core.keys import IdentityKeys, SigningKey
 from dsn.dht.network import Network
 from dsn.errors import DsnError
 from dsn.ledger.cells import AccountCell
+from dsn.ledger.rules.settling import roll
 from dsn.ledger.settlement import SettlementKey, format_address
 from dsn.ports import Clock, ShardStore
 from dsn.rpc.channel import Connections
+from dsn.store.answers import FOLDER, AnswerStore, linked_epochs, open_answers
 from dsn.store.deals import DealStore, open_deals
 from dsn.store.home import Home
 
@@ -45,6 +55,7 @@ class Books:
 
     key: SettlementKey
     store: DealStore
+    answers: AnswerStore
 
 
 @asynccontextmanager
@@ -56,7 +67,7 @@ async def open_books(
         yield None
         return
     async with open_deals(home.state / DEALS_FILE) as store:
-        yield Books(key, store)
+        yield Books(key, store, open_answers(home.state / FOLDER))
 
 
 class Money:
@@ -70,6 +81,8 @@ class Money:
         connections: Connections,
         config: NodeConfig,
         store: ShardStore,
+        opener: Opener,
+        scrub: Scrub,
         clock: Clock,
     ) -> None:
         """Ask what ``config`` says.
@@ -81,30 +94,64 @@ class Money:
             connections: Reach the ledger.
             config: The node's home and prices.
             store: What clients pay for.
+            opener: Opens leaves of ``store``.
+            scrub: Finds what of ``store`` is bad.
             clock: This machine's.
         """
         file = config.home.state / CHECKPOINT_FILE
         self._light = LightClient(network, connections, file, clock, patience_s=PATIENCE_S)
-        self._params, self._clock = self._light.params, clock
+        self._books, self._params, self._clock = books, self._light.params, clock
         self._account = LedgerAccount(self._light, books.key)
         self._binding = Binding(identity, books.key, self._light, clock)
         terms = make_terms(config.prices, self._params, books.key.address)
         payee = Payee(books.key, self._light)
         self.me = Self(network.network_id, identity, terms, payee)
-        self.deals = Deals(payee, books.store, clock)
-        self.claims = Claims(self.deals, self._account, store)
+        accounts = Accounts(store, books.store.revisions)
+        self.deals = Deals(payee, books.store, accounts, clock)
+        self.inventories = Inventories(self.deals, store)
+        self.prover = Prover(
+            self.me,
+            self.inventories,
+            books.answers,
+            opener,
+            self._account,
+            self._light.leaves,
+            self._params,
+            clock,
+        )
+        self._demands = Demands(
+            self.inventories,
+            books.answers,
+            opener,
+            self._account,
+            self._params,
+            self.inventories.give_up,
+        )
+        self.losses = Losses(
+            self.inventories,
+            scrub,
+            store,
+            self._account,
+            self.inventories.give_up,
+            self._params,
+            clock,
+        )
+        self.claims = Claims(self.deals, self._account, self.inventories)
+        self._turn = asyncio.Lock()
         self._sampled_s = 0.0
         self._cell = AccountCell(books.key.address)
 
     async def run(self) -> None:
-        """Follow the ledger until cancelled; what fails is tried again."""
+        """Follow the ledger until cancelled; what fails is tried again.
+
+        Raises:
+            ConfigError: ``home_is_stale``.
+        """
         shortest_s, longest_s = PAUSE_S
         pause_s = min(longest_s, max(shortest_s, self._params.epoch_s / 4))
         while True:
-            try:
+            with _going_on("ledger"):
                 await self.turn()
-            except DsnError as error:
-                _log.warning("ledger", code=error.detail_code, reason=error.message)
             await asyncio.sleep(pause_s)
 
     async def bound(self) -> None:
@@ -115,14 +162,29 @@ class Money:
         """Do what is due by now.
 
         Raises:
+            ConfigError: ``home_is_stale``.
             DsnError: The ledger cannot be reached, contradicts itself, or has no credits of ours.
         """
-        await self.bound()
-        await self.claims.tick()
-        self._cell = await self._light.account(self._account.address)
+        async with self._turn:
+            await self.bound()
+            snapshot = await self._look()
+            with _going_on("not proven"):
+                await self.prover.turn(snapshot)
+            with _going_on("not served"):
+                await self._demands.turn(snapshot)
+            with _going_on("not declared"):
+                await self.losses.turn()
+            await self.claims.tick()
+            account = await self._light.account(self._account.address)
+            self._cell = roll(account, snapshot.network.epoch)
+            await self._sample()
+
+    async def _sample(self) -> None:
+        """Note what was earned by now, an hour after the last time."""
         now_s = self._clock.now_s()
         if now_s - self._sampled_s >= SAMPLE_S:
-            await sample_earnings(self.deals.store, self._params.burn_ppm, self._clock)
+            burn_ppm = self._params.burn_ppm
+            await sample_earnings(self.deals.store, self._cell, burn_ppm, self._clock)
             self._sampled_s = now_s
 
     async def close(self) -> None:
@@ -146,8 +208,15 @@ class Money:
     async def status(self) -> dict[str, Any]:
         """What ``dsn provider status`` says of money, as the ledger was seen last."""
         earned = (await self._earned()).sum
+        answers = self._books.answers
+        proofs = count_proofs(self._cell, answers.epochs)
         return {
-            "epoch": self.deals.backing.epoch,
+            "epoch": self._cell.rolled,
+            "last_link": proofs.last,
+            "epochs_proven": proofs.proven,
+            "epochs_missed": proofs.missed,
+            "next_proof_s": self.prover.next_proof_s(),
+            "answers_bytes": answers.size_bytes,
             "settlement": format_address(self._account.address),
             "bound": self._binding.done,
             "deals": len(await self.deals.store.running()),
@@ -157,14 +226,31 @@ class Money:
         }
 
     async def _earned(self) -> Earnings:
-        store, burn_ppm = self.deals.store, self._params.burn_ppm
-        return await read_earnings(store, self._cell, burn_ppm, self._clock)
+        store, links = self._books.store, self._books.answers.epochs
+        return await read_earnings(store, self._cell, links, self._params.burn_ppm, self._clock)
 
-    async def _look(self) -> None:
+    async def _look(self) -> Snapshot:
         """See every deal that is not closed, and the account, as the ledger has them now."""
-        running = await self.deals.store.running()
-        await self.deals.see((await self._light.deals([deal.deal for deal in running])).values())
-        self._cell = await self._light.account(self._account.address)
+        snapshot = await self.inventories.see()
+        self._cell = roll(snapshot.account, snapshot.network.epoch)
+        return snapshot
+
+
+@contextmanager
+def _going_on(what: str) -> Iterator[None]:
+    """Log what goes wrong in the block: it is tried again, and all else goes on.
+
+    Raises:
+        ConfigError: ``home_is_stale``: whatever such a home does makes things worse.
+    """
+    try:
+        yield
+    except DsnError as error:
+        if error.detail_code == STALE:
+            raise
+        _log.warning(what, code=error.detail_code, reason=error.message)
+    except Exception:
+        _log.exception(what)
 
 
 async def earnings_at_home(home: Home, network: Network, root: bytes, clock: Clock) -> Earnings:
@@ -189,7 +275,9 @@ async def earnings_at_home(home: Home, network: Network, root: bytes, clock: Clo
         light = LightClient(network, connections, file, clock, patience_s=PATIENCE_S)
         account = AccountCell(key.address)
         with suppress(DsnError):  # as the ledger was seen last is the next best
-            running = await store.running()
-            await store.save_cells((await light.deals([deal.deal for deal in running])).values())
-            account = await light.account(key.address)
-        return await read_earnings(store, account, light.params.burn_ppm, clock)
+            ids = [deal.deal for deal in await store.running()]
+            snapshot = await light.snapshot(key.address, ids)
+            await store.save_cells(snapshot.deals.values())
+            account = roll(snapshot.account, snapshot.network.epoch)
+        links = linked_epochs(home.state / FOLDER)
+        return await read_earnings(store, account, links, light.params.burn_ppm, clock)

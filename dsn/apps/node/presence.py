@@ -75,7 +75,8 @@ class OwnRecord:
         record, now_s = self._record, self._clock.now_s()
         if record is None or record.expires_s - now_s < NODE_TERM_S - REPUBLISH_S:
             return True
-        return record.addresses != (self.address,) or record.free_class != self._free_class()
+        said = record.addresses, record.free_class, record.terms_digest
+        return said != ((self.address,), self._free_class(), self._me.terms.digest())
 
     def renew(self) -> None:
         """Sign a new one."""

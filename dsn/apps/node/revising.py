@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dsn.apps.node.accounts import Account, Accounts
+from dsn.apps.node.accounts import Account, Accounts, Edited, edit
 from dsn.apps.node.deals import Deals, tab_of
 from dsn.apps.node.tabs import OpenTab
 from dsn.apps.node.terms import Self, deal_needed
@@ -21,7 +21,6 @@ from dsn.ledger.revision import (
     verify_client_signature,
 )
 from dsn.ports import ShardState, ShardStore
-from dsn.proofs.inventory import SumTree, holdings_leaf
 from dsn.rpc.tls import Caller
 from dsn.v1 import node_pb2
 from dsn.wire.convert import (
@@ -65,22 +64,23 @@ class Revising:
             NotFound: ``unknown_shard``: an add or drop is neither held nor pending.
             InvalidSignature: The client's, or its voucher's.
             PeerError: ``payment_due``: a voucher for all that was stored is needed.
-            EntryRefused: ``not_covered``: the disk escrow does not last to the deal's end.
+            EntryRefused: ``not_covered``: the disk escrow does not last to the deal's end;
+                ``deal_over``: the ledger takes nothing new under it any more.
         """
-        edit = _read_edit(request)
-        tab = await tab_of(self._deals, caller, edit.signed.revision.deal)
+        asked = _read_edit(request)
+        tab = await tab_of(self._deals, caller, asked.signed.revision.deal)
         if tab is None and self._deals is not None:
             raise deal_needed()
         parties = self._parties(caller, tab)
-        verify_client_signature(edit.signed.revision, parties, edit.signed.client_signature)
-        account = await self._accounts.open(_owner(caller, tab), edit.signed.revision.deal)
+        verify_client_signature(asked.signed.revision, parties, asked.signed.client_signature)
+        account = await self._accounts.open(_owner(caller, tab), asked.signed.revision.deal)
         if tab is not None and request.HasField("voucher"):
             await tab.take(request.voucher)
         async with account.lock:
-            if not _is_repeat(edit.signed, account.newest):
+            if not _is_repeat(asked.signed, account.newest):
                 if tab is not None:
-                    await self._check_paid(tab, account, edit)
-                await self._install(account, edit, parties)
+                    await self._check_paid(tab, account, asked)
+                await self._install(account, asked, parties)
             return node_pb2.ReviseReply(revision=revision_to_wire(account.newest))
 
     async def get_revision(
@@ -102,27 +102,29 @@ class Revising:
             return Parties(self._me.network, self._me.key.public, caller.public_key)
         return tab.parties
 
-    async def _check_paid(self, tab: OpenTab, account: Account, edit: Edit) -> None:
+    async def _check_paid(self, tab: OpenTab, account: Account, asked: Edit) -> None:
         """Check that what was stored is paid, and that what will be held is covered."""
         if tab.tab.arrears:
             raise tab.unpaid()
-        claimed, terms = edit.signed.revision, tab.deal.terms
+        claimed, terms = asked.signed.revision, tab.deal.terms
         if tab.by_delegate:
             if claimed.leaves < account.base.leaves:
                 raise refuse("delegate_lowers", f"{claimed.leaves} leaves by the delegate")
             if claimed.leaves > terms.delegate_leaves:
                 raise refuse("over_delegate_leaves", f"{terms.delegate_leaves} at most")
+        if asked.add:
+            await tab.deal.check_not_over()
         if claimed.leaves > account.base.leaves:
             await tab.deal.check_cover(claimed.leaves)
 
-    async def _install(self, account: Account, edit: Edit, parties: Signers) -> None:
-        claimed, base = edit.signed.revision, account.base
+    async def _install(self, account: Account, asked: Edit, parties: Signers) -> None:
+        claimed, base = asked.signed.revision, account.base
         if claimed.number != base.number + 1:
             raise account.mismatch(
                 f"revision {claimed.number} does not continue the newest, {base.number}"
             )
-        held = await self._edited(account, edit)
-        due = next_revision(base, held)
+        edited = await self._edited(account, asked)
+        due = next_revision(base, edited.tree)
         if claimed != due:
             raise account.mismatch(
                 f"revision {claimed.number} says {claimed.shards} shards and {claimed.leaves} "
@@ -130,24 +132,21 @@ class Revising:
                 "holdings_mismatch",
             )
         signature = sign_revision(due, parties, self._me.signer(due.deal))
-        signed = SignedRevision(due, edit.signed.client_signature, signature)
-        raw = revision_to_wire(signed).SerializeToString()
-        await self._store.revise(account.client, account.deal, edit.add, edit.drop, raw)
-        account.install(signed, raw, held)
+        signed = SignedRevision(due, asked.signed.client_signature, signature)
+        await self._accounts.revise(account, signed, edited, asked.add, asked.drop)
 
-    async def _edited(self, account: Account, edit: Edit) -> SumTree:
-        """The account's tree after ``edit``; whose the shards are, the store checks."""
-        stored = await self._store.stats(edit.add)
-        pairs = []
-        for commit in edit.add:
-            shard = stored.get(commit)
-            if shard is None or shard.state is ShardState.LOST:
+    async def _edited(self, account: Account, asked: Edit) -> Edited:
+        """The account's holdings after ``asked``; whose the shards are, the store checks."""
+        stored = await self._store.stats([*asked.add, *asked.drop])
+        for commit in asked.add:
+            if commit not in stored or stored[commit].state is ShardState.LOST:
                 raise NotFound(f"shard {commit.hex()} is not here", code="unknown_shard")
-            pairs.append((commit, shard.leaf_count))
+        add = [(commit, stored[commit].leaf_count) for commit in asked.add]
+        drop = [(each, stored[each].leaf_count) for each in asked.drop if each in stored]
         tree = await account.held(self._store)
-        if len(edit.add) + len(edit.drop) <= _INLINE_EDITS:
-            return _edit_tree(tree, pairs, edit.drop)
-        return await asyncio.to_thread(_edit_tree, tree, pairs, edit.drop)
+        if len(add) + len(drop) <= _INLINE_EDITS:
+            return edit(tree, add, drop)
+        return await asyncio.to_thread(edit, tree, add, drop)
 
 
 def _owner(caller: Caller, tab: OpenTab | None) -> NodeId:
@@ -167,14 +166,3 @@ def _is_repeat(asked: SignedRevision, newest: SignedRevision) -> bool:
     """Whether the reply to this very revision got lost; a key signs it one way only."""
     same = (asked.revision, asked.client_signature)
     return same == (newest.revision, newest.client_signature)
-
-
-def _edit_tree(tree: SumTree, add: Sequence[tuple[Commit, int]], drop: Sequence[Commit]) -> SumTree:
-    for commit, leaves in add:
-        tree = tree.insert(commit, holdings_leaf(commit, leaves), leaves)
-    for commit in drop:
-        try:
-            tree = tree.remove(commit)
-        except NotFound:
-            continue  # pending only: the tree never had it
-    return tree

@@ -13,9 +13,13 @@ import structlog
 
 from dsn.apps.dht import Dht
 from dsn.apps.entrance import Entrance
+from dsn.apps.moving import Moving
 from dsn.apps.node.dht import DhtService
 from dsn.apps.node.money import Books, Money, open_books
+from dsn.apps.node.openings import Opener
 from dsn.apps.node.presence import OwnRecord, Presence
+from dsn.apps.node.pricing import Pricing
+from dsn.apps.node.scrub import Scrub
 from dsn.apps.node.service import SERVICE, NodeService
 from dsn.apps.node.terms import Self
 from dsn.apps.provider import NodeConfig
@@ -42,6 +46,7 @@ from dsn.store.shards import open_store
 GRACE_S: Final = 5.0
 SWEEP_S: Final = 60.0
 RECORDS_FILE: Final = "records"
+SCRUB_FILE: Final = "scrub"
 LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 ANYWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses of nobody (RFC 5737, RFC 3849): which way would a packet leave?"""
@@ -91,7 +96,9 @@ async def run_node(
     ):
         made.touch(mode=0o600)
         node = Node(config, network, key, store, clock, entropy, books)
-        async with node.serving() as ready, control_socket(config.home.control_socket, node.answer):
+        moving = Moving(config.home, network, node.connections, node.know)
+        answer = moving.answering(node.answer)
+        async with node.serving() as ready, control_socket(config.home.control_socket, answer):
             _log.info("started", **asdict(ready), **asdict(store.damage()))
             on_ready(ready)
             await _until(stopped, store, clock)
@@ -115,15 +122,19 @@ class Node:
         limits = Limits(address_limits=network.genesis.address_limits)
         home, self._config, self._network, self._key = config.home, config, network, key
         self._store, self._clock = store, clock
-        self._connections = Connections(key, network.network_id)
+        self.connections = Connections(key, network.network_id)
+        self.scrub = Scrub(store, home.state / SCRUB_FILE, config.prices.scrub_days, clock)
+        opener = Opener(store, self.scrub.suspect)
         self.money: Money | None = None
         if books is not None:
-            self.money = Money(books, network, key, self._connections, config, store, clock)
+            parts = (self.connections, config, store, opener, self.scrub, clock)
+            self.money = Money(books, network, key, *parts)
         me = self.money.me if self.money else Self(network.network_id, key, Terms())
+        self._pricing = Pricing(me, config.prices, clock)
         self._keeper = Keeper(network.network_id)
         self._health = Health([SERVICE, DHT_SERVICE])
         book = home.book(network)
-        self.dht = Dht(self._connections, network, me.node_id, book, clock=clock, entropy=entropy)
+        self.dht = Dht(self.connections, network, me.node_id, book, clock=clock, entropy=entropy)
         self._entrance = Entrance(self.dht, config.dht, clock)
         self.presence = Presence(
             self.dht,
@@ -136,8 +147,16 @@ class Node:
             entropy=entropy,
         )
         self.dht.own = self.presence.own.encoded
-        deals = self.money.deals if self.money else None
-        service = NodeService(me, store, clock, limits, deals)
+        service = NodeService(
+            me,
+            store,
+            clock,
+            limits,
+            deals=self.money.deals if self.money else None,
+            opener=opener,
+            answers=books.answers if books else None,
+            scrub=self.scrub,
+        )
         self._directory = DhtService(
             self.dht,
             self._keeper,
@@ -146,13 +165,9 @@ class Node:
             hinted=self.presence.hinted,
             clock=clock,
         )
-        methods = (
-            *service.methods(),
-            *self._directory.methods(),
-            *self._health.methods(),
-            *reflection_methods([SERVICE, DHT_SERVICE]),
-        )
-        self._server = Server(key, network.network_id, methods, limits)
+        methods = (*service.methods(), *self._directory.methods(), *self._health.methods())
+        reflected = reflection_methods([SERVICE, DHT_SERVICE])
+        self._server = Server(key, network.network_id, (*methods, *reflected), limits)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Ready]:
@@ -181,14 +196,19 @@ class Node:
             await self._server.stop(GRACE_S)
             if self.money is not None:
                 await self.money.close()
-            await self._connections.close()
+            await self.connections.close()
             config.home.save_book(dht.book)
             write_atomic(config.home.state / RECORDS_FILE, self._keeper.encode())
+
+    def know(self, network: Network) -> None:
+        """Begin from the contacts of a newer network file when no other answers."""
+        self.dht.network = network
 
     def _work(self) -> Iterator[Coroutine[None, None, None]]:
         """What goes on beside the calls."""
         yield self._directory.greeter.run()
         yield self.presence.run()
+        yield self.scrub.run()
         if self.money is not None:
             yield self.money.run()
 
@@ -200,6 +220,12 @@ class Node:
             return self._status() | (await self.money.status() if self.money else {})
         if name == "earnings" and self.money is not None:
             return (await self.money.earnings()).fields()
+        if name == "price":
+            answer = self._pricing.answer(words)
+            self.presence.own.renew()
+            return answer
+        if name == "declare-loss" and self.money is not None:
+            return await self.money.losses.answer(words)
         if name == "peers":
             return {"peers": peers_of(self.dht, now_s)}
         if name == "record":
@@ -219,7 +245,7 @@ class Node:
             "refused_records": dict(self._keeper.refused),
         }
         status = asdict(self.ready) | {"shards": self._store.count}
-        return status | network | asdict(self._store.space())
+        return status | network | self.scrub.status() | asdict(self._store.space())
 
     def _load_records(self) -> None:
         file = self._config.home.state / RECORDS_FILE

@@ -143,6 +143,18 @@ class OpenDeal:
         if self.backing.epoch >= self.cell.last:
             raise refuse("deal_not_open", f"the deal is over in epoch {self.cell.last}")
 
+    async def check_not_over(self) -> None:
+        """Check that the ledger still installs revisions: in the grace it takes none.
+
+        Raises:
+            EntryRefused: ``deal_over``, after a look for an extension.
+        """
+        if self.backing.epoch >= self.cell.end:
+            with suppress(TransportError):
+                await self.look()
+        if self.backing.epoch >= self.cell.end:
+            raise refuse("deal_over", f"revisions are taken before epoch {self.cell.end}")
+
     async def check_cover(self, leaves: int) -> None:
         """Check that the disk escrow pays ``leaves`` leaves to the end of the grace.
 
@@ -265,8 +277,22 @@ class OpenTab:
         except TimeoutError:
             raise self.unpaid() from None
 
-    async def expect(self, size: int) -> None:
-        """Note that a group of ``size`` bytes will be stored; ``stored`` or ``lost`` ends it.
+    async def begin(self, size: int) -> None:
+        """Check that a shard of ``size`` bytes, which is paid as it comes, may begin.
+
+        Raises:
+            LimitReached: ``escrow_spent``.
+            EntryRefused: ``deal_not_open``.
+        """
+        self.deal.check_running()
+        await self._within_escrow(lambda: self.tab.check_escrow(size))
+
+    async def expect(self, size: int, *, waits: bool = False) -> None:
+        """Note that ``size`` bytes will be stored; ``stored`` or ``lost`` ends it.
+
+        Args:
+            size: How many.
+            waits: Whether to wait for a voucher that lets them come.
 
         Raises:
             PeerError: ``payment_due``.
@@ -274,8 +300,10 @@ class OpenTab:
             EntryRefused: ``deal_not_open``.
         """
         self.deal.check_running()
-        if not await self._within_escrow(lambda: self.tab.expect(size)):
-            raise self.unpaid()
+        while not await self._within_escrow(lambda: self.tab.expect(size)):
+            if not waits:
+                raise self.unpaid()
+            await self.paid()
 
     async def stored(self, size: int) -> None:
         """A group of ``size`` bytes that was expected is durable."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from dsn.apps.ledger.light import Snapshot
 from dsn.config import ProviderSettings
 from dsn.core.keys import SigningKey, node_id_of
 from dsn.errors import EntryRefused, LimitReached, MalformedMessage
@@ -13,6 +14,7 @@ from dsn.ids import NO_DEAL, DealId, NetworkId, NodeId
 from dsn.ledger.cells import AccountCell, DealCell
 from dsn.ledger.deal import MAX_MISS_LIMIT
 from dsn.ledger.entry import Body
+from dsn.ledger.log import LogLeaf
 from dsn.ledger.money import PPM, epoch_price
 from dsn.ledger.params import LedgerParams
 from dsn.ledger.settlement import Address, SettlementKey
@@ -29,6 +31,9 @@ GRACE_DAYS: Final = 30
 NOTICE_DAYS: Final = 7
 MISS_DAYS: Final = 3
 DISPUTE_DAYS: Final = 35
+MOST_DISPUTE: Final = 840
+"""Epochs; a node keeps the answers of as many, of up to 45 KiB each: with short epochs, 35 days of
+them would fill its disk."""
 FREE_BYTES: Final = 100_000_000_000
 """What a deal may hold before its node covers losses with credits of its own."""
 
@@ -52,6 +57,14 @@ class Ledger(Protocol):
 
     async def deals(self, ids: Iterable[DealId]) -> dict[DealId, DealCell]:
         """Those deals that exist."""
+        ...
+
+    async def snapshot(self, address: Address, deals: Iterable[DealId] = ()) -> Snapshot:
+        """An account, deals and the time, all of one checkpoint."""
+        ...
+
+    async def leaves(self, start: int, end: int) -> list[LogLeaf]:
+        """Entries ``[start, end)`` of the log, which nobody vouches for."""
         ...
 
 
@@ -83,19 +96,32 @@ class Payee:
     ledger: Ledger
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Self:
     """The node as a party: the network it is on, the key it signs with, who is paid if anybody."""
 
     network: NetworkId
     key: SigningKey
     terms: Terms
+    """What it asks now."""
     payee: Payee | None = None
+    _former: list[tuple[Terms, float]] = field(default_factory=list, init=False, repr=False)
+    """What it asked before, and until when, in Unix seconds, it stands by that."""
 
     @property
     def node_id(self) -> NodeId:
         """The node's id."""
         return node_id_of(self.key.public)
+
+    def ask(self, terms: Terms, now_s: float) -> None:
+        """Ask ``terms`` from now on; whoever was told others may rely on them until they expire."""
+        standing = [each for each in self._former if each[1] > now_s]
+        self._former = [(self.terms, now_s + TERMS_S), *standing]
+        self.terms = terms
+
+    def stands_by(self, now_s: float) -> list[Terms]:
+        """All terms that somebody may rely on, the present ones first."""
+        return [self.terms, *(terms for terms, until_s in self._former if until_s > now_s)]
 
     def signer(self, deal: DealId) -> Callable[[bytes], bytes]:
         """The key that signs revisions under ``deal``."""
@@ -126,7 +152,7 @@ def make_terms(offered: ProviderSettings, params: LedgerParams, settlement: Addr
         grace=span(GRACE_DAYS),
         notice=span(NOTICE_DAYS, 2 * params.claim_epochs + 2),
         miss_limit=min(MAX_MISS_LIMIT, span(MISS_DAYS)),
-        dispute=span(DISPUTE_DAYS, params.min_dispute),
+        dispute=max(params.min_dispute, min(MOST_DISPUTE, span(DISPUTE_DAYS))),
         max_term=params.max_term,
     )
 
