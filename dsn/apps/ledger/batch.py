@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 from dsn.apps.ledger.memory import Overlay, store_cell
 from dsn.apps.ledger.tail import LogTail, hashes_after
 from dsn.errors import DsnError
-from dsn.ids import NetworkId
+from dsn.ledger.beacons import verify_beacon
 from dsn.ledger.bodies import OpenEpoch, ShutEpoch
-from dsn.ledger.cells import Cell
+from dsn.ledger.cells import Cell, NetworkCell
 from dsn.ledger.entry import Entry, SignedEntry
 from dsn.ledger.log import Frontier, LogLeaf
 from dsn.ledger.refusal import refuse
@@ -22,7 +22,6 @@ from dsn.ledger.state import FIRST_EPOCH, State
 from dsn.ledger.tiles import ReadTile
 from dsn.ledger.typed import digest
 from dsn.ports import LedgerBatch
-from dsn.proofs.beacon import verify_value
 
 _SHARE_HERE: Final = 4
 """Of so many entries the signer of one is found out here, as the others are elsewhere."""
@@ -136,7 +135,7 @@ class Batch:
         cells = [store_cell(cell) for cell in self.state.cells.values()]
         return tail, LedgerBatch(self._tail.head, tail.head, self.leaves, cells, tiles)
 
-    def _judge(self, network: NetworkId, body: OpenEpoch) -> None:
+    def _judge(self, before: NetworkCell, body: OpenEpoch) -> None:
         """Check that the log was what the operator says right after the shut, where it closed.
 
         And that the beacon follows from it: whoever replays the log judges that too.
@@ -145,7 +144,7 @@ class Batch:
             EntryRefused: ``bad_closed_log``.
             InvalidProof: ``bad_beacon``.
         """
-        closed, params = body.closed, self.state.params
+        closed = body.closed
         if body.epoch > FIRST_EPOCH:
             if closed.size != self.shut_size:
                 raise refuse(
@@ -158,15 +157,7 @@ class Batch:
                 raise refuse(
                     "bad_closed_log", f"at {closed.size} entries the log was not like that"
                 )
-        verify_value(
-            network,
-            body.epoch,
-            closed.root,
-            body.value,
-            body.evidence,
-            iterations=params.vdf_iterations,
-            bits=params.vdf_bits,
-        )
+        verify_beacon(self.state.params, before, body)
 
 
 def _decode(submission: Submission) -> SignedEntry | DsnError:

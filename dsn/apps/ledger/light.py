@@ -8,8 +8,9 @@ contradicts itself is not believed again, and the contradiction is kept as evide
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,13 +19,21 @@ from typing import Final
 from dsn.apps.ledger.asking import Asking, pauses
 from dsn.apps.ledger.belief import Belief, behind, beside
 from dsn.apps.ledger.promises import Promises
+from dsn.apps.ledger.reading import read_range
 from dsn.dht.network import Network
-from dsn.errors import ConfigError, DsnError, EntryRefused, TimedOut
+from dsn.errors import (
+    ConfigError,
+    DsnError,
+    EntryRefused,
+    MalformedMessage,
+    TimedOut,
+    TransportError,
+)
 from dsn.ids import DealId, NodeId
-from dsn.ledger.cells import AccountCell, Cell, CellKind, DealCell, NodeCell
+from dsn.ledger.cells import AccountCell, Cell, CellKind, DealCell, NetworkCell, NodeCell
 from dsn.ledger.checkpoint import Checkpoint, SignedCheckpoint, parse_checkpoint
 from dsn.ledger.entry import SignedEntry
-from dsn.ledger.log import leaf_hash, verify_inclusion_proof
+from dsn.ledger.log import LogLeaf, leaf_hash, verify_inclusion_proof
 from dsn.ledger.params import LedgerParams
 from dsn.ledger.promise import Promise, accuse_promise, verify_promise
 from dsn.ledger.settlement import SETTLEMENT_SIGNATURE_BYTES, Address
@@ -41,7 +50,23 @@ PATIENCE_S: Final = 10.0
 MOST_SUBMIT_BYTES: Final = MIB - 64 * 1024
 """In one call, framing left room for."""
 _BEHIND_TRIES: Final = 3
+_SNAPSHOT_TRIES: Final = 16
 _CHECKS_AT_ONCE: Final = 8
+
+_AskCells = Callable[[LedgerPeer], Awaitable[ledger_pb2.CellsReply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A provider's account and deals, and the time, all after the same ``size`` entries.
+
+    ``deals`` has those that exist; an account that was never touched is blank.
+    """
+
+    size: int
+    network: NetworkCell
+    account: AccountCell
+    deals: Mapping[DealId, DealCell]
 
 
 class LightClient:
@@ -141,6 +166,41 @@ class LightClient:
         found = await self._cells(CellKind.DEAL, ids)
         return {cell.deal: cell for cell in found.values() if isinstance(cell, DealCell)}
 
+    async def snapshot(self, address: Address, deals: Iterable[DealId] = ()) -> Snapshot:
+        """An account, deals and the network's cell, all of one cosigned checkpoint.
+
+        Raises:
+            TransportError: ``ledger_behind``: checkpoints follow each other faster than replies.
+            As ``refresh``.
+        """
+        ids = list(dict.fromkeys(deals))
+        some = [ids[at : at + MOST_CELLS] for at in range(0, len(ids), MOST_CELLS)]
+        for _ in range(_SNAPSHOT_TRIES):
+            (checkpoint, network, account), parts = await asyncio.gather(
+                self._standing(address),
+                asyncio.gather(*(self._cells_at(CellKind.DEAL, each) for each in some)),
+            )
+            if all(at == checkpoint for at, _ in parts):
+                found = [cell for _, each in parts for cell in each if isinstance(cell, DealCell)]
+                cells = {cell.deal: cell for cell in found}
+                return Snapshot(checkpoint.size, network, account, cells)
+        raise TransportError(
+            f"{len(some) + 1} replies of the ledger are of different checkpoints",
+            code="ledger_behind",
+            hint="try again later",
+        )
+
+    async def leaves(self, start: int, end: int) -> list[LogLeaf]:
+        """Entries ``[start, end)`` of the log, which nobody vouches for: judge them.
+
+        Raises:
+            NotFound: ``no_such_tile``: the log has fewer.
+            MalformedMessage: Something that is no leaf.
+            Unreachable: ``ledger_unreachable``.
+        """
+        with self._blaming():
+            return await read_range(self.ask, start, end)
+
     async def submit(self, entries: Sequence[SignedEntry]) -> list[int | EntryRefused]:
         """Enter ``entries``, in order: the index of each in the log, or why it was not taken.
 
@@ -187,29 +247,47 @@ class LightClient:
         """Those of the cells that exist, by name."""
         left, found = iter(dict.fromkeys(names)), dict[bytes, Cell]()
         while some := list(islice(left, MOST_CELLS)):
-            reply, newest = await self._proven(kind, some)
-            with self._blaming():
-                wanted = [Wanted(kind, name) for name in some]
-                cells = cells_from_wire(reply.cells, wanted, newest.state_root)
+            _, cells = await self._cells_at(kind, some)
             found |= {
                 name: cell for name, cell in zip(some, cells, strict=True) if cell is not None
             }
         return found
 
-    async def _proven(
-        self, kind: CellKind, names: list[bytes]
-    ) -> tuple[ledger_pb2.CellsReply, Checkpoint]:
-        """A reply about cells, and the checkpoint in it, which is believed.
+    async def _cells_at(
+        self, kind: CellKind, names: Sequence[bytes]
+    ) -> tuple[Checkpoint, list[Cell | None]]:
+        """Cells, at most as many as fit a call, and the checkpoint that they are of."""
+        wanted = [Wanted(kind, name) for name in names]
+        return await self._proven(lambda peer: _get_cells(peer, kind, names), wanted)
 
-        One from before the newest that is known is asked for again: it may have been on its way.
+    async def _standing(self, address: Address) -> tuple[Checkpoint, NetworkCell, AccountCell]:
+        """A checkpoint, and the network's cell and an account as of it."""
+        name = self.params.domain.network
+        wanted = [Wanted(CellKind.ACCOUNT, address), Wanted(CellKind.NETWORK, name)]
+        at, (account, network) = await self._proven(
+            lambda peer: peer.get_accounts([address], network=True), wanted
+        )
+        if not isinstance(network, NetworkCell):
+            raise MalformedMessage("a ledger without its network's cell", peer=self.ask.name)
+        return at, network, account if isinstance(account, AccountCell) else AccountCell(address)
+
+    async def _proven(
+        self, call: _AskCells, wanted: Sequence[Wanted]
+    ) -> tuple[Checkpoint, list[Cell | None]]:
+        """What a ``call`` for ``wanted`` gives, and the checkpoint in it, which is believed.
+
+        A reply from before the newest that is known is asked for again: it may have been on its
+        way.
         """
         for _ in range(_BEHIND_TRIES):
-            reply = await self.ask(lambda peer: _get_cells(peer, kind, names))
+            reply = await self.ask(call)
             with self._blaming():
                 signed = parse_checkpoint(reply.checkpoint)
                 async with self._adopting:
-                    if signed.checkpoint.size >= self._belief.size:
-                        return reply, await self._belief.follow(signed)
+                    if signed.checkpoint.size < self._belief.size:
+                        continue
+                    newest = await self._belief.follow(signed)
+                return newest, cells_from_wire(reply.cells, wanted, newest.state_root)
         raise behind(signed.checkpoint, self.newest)
 
     async def _check_promises(self, signed: SignedCheckpoint) -> None:

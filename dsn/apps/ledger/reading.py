@@ -49,7 +49,7 @@ async def read_leaves(ask: Asking, since: Frontier, head: TreeHead) -> AsyncIter
     while frontier.size < head.size:
         index, known = divmod(frontier.size, TILE_WIDTH)
         bundle = Bundle(index, min(TILE_WIDTH, head.size - index * TILE_WIDTH))
-        leaves = (await _read_bundle(ask, bundle, head))[known:]
+        leaves = (await _read_bundle(ask, bundle))[known:]
         frontier, _ = frontier.extend(map(leaf_hash, leaves))
         yield Leaves([LogLeaf.decode(leaf) for leaf in leaves], frontier)
     if frontier.head != head:
@@ -59,17 +59,31 @@ async def read_leaves(ask: Asking, since: Frontier, head: TreeHead) -> AsyncIter
         )
 
 
-async def _read_bundle(ask: Asking, bundle: Bundle, head: TreeHead) -> list[bytes]:
+async def read_range(ask: Asking, start: int, end: int) -> list[LogLeaf]:
+    """Leaves ``[start, end)`` as they are served; no root is compared with them.
+
+    Raises:
+        NotFound: ``no_such_tile``: the log has fewer.
+        MalformedMessage: Something that is no leaf.
+    """
+    leaves = list[bytes]()
+    for index in range(start // TILE_WIDTH, -(-end // TILE_WIDTH)):
+        first = index * TILE_WIDTH
+        bundle = Bundle(index, min(TILE_WIDTH, end - first))
+        leaves += (await _read_bundle(ask, bundle))[max(start - first, 0) :]
+    return [LogLeaf.decode(leaf) for leaf in leaves]
+
+
+async def _read_bundle(ask: Asking, bundle: Bundle) -> list[bytes]:
     """A bundle's leaves; one by one where entries are so large that no message holds them all."""
     path, first = format_path(bundle), bundle.index * TILE_WIDTH
+    end = first + bundle.width
     try:
         return decode_bundle(await ask(lambda peer: peer.get_tile(path)), bundle.width)
     except DsnError as error:
         if not isinstance(error, LimitReached) and error.detail_code != TOO_LARGE:
             raise
-        return [
-            await _read_leaf(ask, index, head.size) for index in range(first, first + bundle.width)
-        ]
+        return [await _read_leaf(ask, index, end) for index in range(first, end)]
 
 
 async def _read_leaf(ask: Asking, index: int, size: int) -> bytes:

@@ -8,8 +8,17 @@ from typing import Any, Final
 from dsn.apps.ledger.lines import entry_fields, plain
 from dsn.apps.ledger.memory import load_cell
 from dsn.errors import NotFound, UsageError
-from dsn.ids import ID_BYTES, parse_node_id
-from dsn.ledger.cells import Cell, CellKind, cell_key
+from dsn.ids import ID_BYTES, format_node_id, parse_node_id
+from dsn.ledger.cells import (
+    NO_NODE,
+    AccountCell,
+    Cell,
+    CellKind,
+    DealCell,
+    NetworkCell,
+    NodeCell,
+    cell_key,
+)
 from dsn.ledger.entry import Entry
 from dsn.ledger.params_text import parse_params
 from dsn.ledger.settlement import format_address, parse_address
@@ -26,7 +35,7 @@ def overview(store: LedgerStore) -> dict[str, Any]:
         "root": head.root.hex(),
         "signed": store.fenced().size,
         "operator": format_address(params.operator),
-        **plain(_cell(store, CellKind.NETWORK, params.domain.network)),
+        **_fields(store, CellKind.NETWORK, params.domain.network),
     }
 
 
@@ -67,8 +76,20 @@ def _entry(store: LedgerStore, number: int) -> dict[str, Any]:
 
 
 def _fields(store: LedgerStore, kind: CellKind, name: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = plain(_cell(store, kind, name))
-    return found
+    cell = _cell(store, kind, name)
+    found: dict[str, Any] = plain(cell)
+    return found | _named(cell)
+
+
+def _named(cell: Cell) -> dict[str, str | None]:
+    """What has a name of its own in a cell, by that name."""
+    match cell:
+        case NetworkCell():
+            return {"phase": cell.phase.name.lower()}
+        case DealCell():
+            return {"state": cell.state.name.lower()}
+        case AccountCell() | NodeCell():
+            return {"node": None if cell.node == NO_NODE else format_node_id(cell.node)}
 
 
 def _cell(store: LedgerStore, kind: CellKind, name: bytes) -> Cell:

@@ -16,6 +16,7 @@ from dsn.apps.ledger.light import no_ledger_here
 from dsn.apps.ledgerd.backup import CHECKPOINT_FILE
 from dsn.apps.ledgerd.books import Books
 from dsn.apps.ledgerd.desk import Desk, Operator
+from dsn.apps.ledgerd.drand import DrandSource
 from dsn.apps.ledgerd.epochs import Sleep, Timekeeper
 from dsn.apps.ledgerd.faucet import Faucet
 from dsn.apps.ledgerd.http import serve_http
@@ -23,6 +24,7 @@ from dsn.apps.ledgerd.publisher import Publisher
 from dsn.apps.ledgerd.service import LedgerService
 from dsn.apps.ledgerd.views import Views
 from dsn.apps.ledgerd.witnesses import RemoteWitness, Witness
+from dsn.apps.moving import Moving
 from dsn.core.keys import IdentityKeys, SigningKey, node_id_of
 from dsn.dht.network import Network
 from dsn.errors import ConfigError, NotFound
@@ -61,6 +63,7 @@ class Place:
         listen: ``HOST:PORT`` of the calls.
         http: ``HOST:PORT`` of checkpoint and tiles over HTTP; empty: none.
         record: Gets a line for every entry, if there is one.
+        drand: Relays that rounds are fetched from, if the network's beacons are drand's.
     """
 
     store: str
@@ -68,6 +71,7 @@ class Place:
     listen: str
     http: str = ""
     record: TextIO | None = None
+    drand: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,9 @@ async def run_ledger(
         await held.enter_async_context(home.lock(wait=False))
         place.state.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
         ledger = await held.enter_async_context(serving(network, log_key, key, place, clock=clock))
-        await held.enter_async_context(control_socket(home.control_socket, ledger.answer))
+        moving = Moving(home, network, ledger.connections)
+        answer = moving.answering(ledger.answer)
+        await held.enter_async_context(control_socket(home.control_socket, answer))
         _log.info("started", **asdict(ledger.ready), size=ledger.desk.size)
         on_ready(ledger.ready)
         await stopped.wait()
@@ -185,6 +191,7 @@ async def serving(
                     for contact in network.witnesses
                 ]
             ledger = Ledger(network, log_key, key, place, store, witnesses, thread, clock, sleep)
+            ledger.connections = connections
             async with ledger.serving():
                 yield ledger
 
@@ -193,6 +200,8 @@ class Ledger:
     """What serves one ledger."""
 
     ready: Ready
+    connections: Connections
+    """Over which its witnesses are reached."""
 
     def __init__(
         self,
@@ -232,6 +241,7 @@ class Ledger:
             witnesses,
             clock=clock,
             file=place.state / EPOCH_FILE,
+            drand=DrandSource(place.drand, clock),
             sleep=sleep,
         )
         service = LedgerService(

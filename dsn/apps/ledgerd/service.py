@@ -78,8 +78,11 @@ class LedgerService:
         check_count("cells", (*request.addresses, *request.nodes), MOST_CELLS)
         _check_lengths("address", request.addresses, ADDRESS_BYTES)
         _check_lengths("node id", request.nodes, ID_BYTES)
-        accounts = [cell_key(CellKind.ACCOUNT, each) for each in request.addresses]
-        return self._cells([*accounts, *(cell_key(CellKind.NODE, each) for each in request.nodes)])
+        keys = [cell_key(CellKind.ACCOUNT, each) for each in request.addresses]
+        keys += [cell_key(CellKind.NODE, each) for each in request.nodes]
+        if request.network:
+            keys.append(cell_key(CellKind.NETWORK, self._operator.params.domain.network))
+        return self._cells(keys)
 
     async def _get_deal(
         self, caller: Caller, request: ledger_pb2.GetDealRequest

@@ -1,44 +1,40 @@
 """The witness's judgement: which checkpoints it cosigns, and what it keeps against others.
 
 It cosigns what it found itself by replaying every entry, never two contents of one size, and
-never a shut of an epoch that nobody dated. It does no I/O but on its own files; what it needs of
-the ledger it asks for by path, so whoever drives it decides how that is fetched.
+never a shut of an epoch that nobody dated.
 
 Spec: docs/spec/economy.md#witnesses.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
 from dsn.apps.ledger.engine import Turning
 from dsn.apps.witness.files import WitnessFiles
-from dsn.apps.witness.replica import Departure, Replica
-from dsn.apps.witness.served import Course, ServedLog
+from dsn.apps.witness.follower import Follower
+from dsn.apps.witness.replica import Replica
+from dsn.apps.witness.served import Course
 from dsn.core.keys import SigningKey
-from dsn.errors import DsnError, InvalidProof, PeerError
+from dsn.errors import PeerError
 from dsn.ledger.bodies import SALT_BYTES, OpenEpoch
 from dsn.ledger.cells import Phase
 from dsn.ledger.checkpoint import (
     Checkpoint,
     NoteSignature,
     SignedCheckpoint,
-    format_checkpoint,
     parse_checkpoint,
 )
 from dsn.ledger.conviction import by_operator
 from dsn.ledger.cosignature import cosign, cosigned_at
-from dsn.ledger.evidence import accuse
-from dsn.ledger.fraud import build_fraud, judge_fraud
-from dsn.ledger.log import LogLeaf, build_prefix_proof
 from dsn.ledger.rules.signatures import salt_preimage
 from dsn.ledger.trust import Trust, witness_key
 from dsn.ports import Clock, Entropy
+from dsn.proofs.drand import ROUND_BYTES, salt_for
 from dsn.wire.status import RetryLater
 
 PUBLISHED: Final = "checkpoint"
 """The path of the newest checkpoint that a quorum cosigned."""
-FORKED: Final = "forked_ledger"
 NOT_OPEN_RETRY_S: Final = 0.2
 
 
@@ -68,6 +64,7 @@ class Judge:
         self._key, self._note_key, self._trust = key, witness_key(key.public), trust
         self._params, self._clock, self._entropy = trust.params, clock, entropy
         self._replica, self._files = replica, files
+        self._follower = Follower(trust, replica, files)
         cosigned = files.cosigned.checkpoint.size if files.cosigned else 0
         now_ms = self._now_ms()
         self.undated = [
@@ -82,12 +79,12 @@ class Judge:
     @property
     def size(self) -> int:
         """Entries that were replayed."""
-        return self._replica.head.size
+        return self._follower.size
 
     @property
     def aim(self) -> int:
         """Entries of the newest checkpoint that the operator signed, as far as is known here."""
-        return self._files.followed.checkpoint.size if self._files.followed else 0
+        return self._follower.aim
 
     def status(self) -> dict[str, object]:
         """How it stands, for people."""
@@ -116,10 +113,19 @@ class Judge:
                 retry_after_s=NOT_OPEN_RETRY_S,
                 code="epoch_not_open",
             )
-        watch = self._files.watch.given(self._entropy(SALT_BYTES), self._now_ms(), self._params)
+        now_ms = self._now_ms()
+        watch = self._files.watch.given(self._fresh_salt(now_ms), now_ms, self._params)
         self._files.set_watch(watch)
         preimage = salt_preimage(self._params.domain.network, epoch, watch.salt)
         return watch.salt, self._key.sign(preimage)
+
+    def _fresh_salt(self, now_ms: int) -> bytes:
+        """Random; where drand gives the beacons it begins with a round that is not due soon."""
+        chain = self._params.drand
+        if chain is None:
+            return self._entropy(SALT_BYTES)
+        due = chain.after(now_ms + self._params.salt_ms)
+        return salt_for(due, self._entropy(SALT_BYTES - ROUND_BYTES))
 
     def consider(self, signed: SignedCheckpoint, seen_ms: int) -> Course[NoteSignature]:
         """Follow the log to a checkpoint, and cosign it.
@@ -138,15 +144,7 @@ class Judge:
             RetryLater: ``shut_too_early``, ``salt_missing``, ``salt_stale``: nobody dated a shut.
         """
         aim = by_operator(signed, self._trust)
-        self._compare(aim)
-        log = ServedLog(aim.checkpoint.head)
-        if self.size < self.aim < log.head.size:
-            yield from self._check_grown(aim, log)
-        while self.size < log.head.size:
-            yield from self._advance(aim, log, seen_ms)
-        found = self._replica.checkpoint()
-        if found != aim.checkpoint:
-            raise log.wrong()
+        found = yield from self._follower.follow(aim, lambda each: self._turn(each, seen_ms))
         if self.undated:
             self._hear(signed)
         if self.undated and (published := (yield PUBLISHED)):
@@ -154,80 +152,6 @@ class Judge:
         if self.undated:
             self._let_through()
         return self._cosign(found, aim)
-
-    def _compare(self, aim: SignedCheckpoint) -> None:
-        """Refuse what contradicts the newest known checkpoint, or comes before it."""
-        known, size = self._files.followed, aim.checkpoint.size
-        if known is None:
-            return
-        self._check_contradiction(aim, known)
-        if size < known.checkpoint.size:
-            raise PeerError(
-                f"a checkpoint of {size} entries, one of {known.checkpoint.size} was signed before",
-                code="ledger_behind",
-                evidence=format_checkpoint(known),
-            )
-
-    def _check_contradiction(self, one: SignedCheckpoint, known: SignedCheckpoint) -> None:
-        """Refuse ``one`` if it contradicts ``known``, as far as this replica can show it."""
-        paths, size = [list[bytes]()], one.checkpoint.size
-        if 0 < size < known.checkpoint.size == self.size:
-            paths.append(build_prefix_proof(self._replica.hashes, size, self.size))
-        for path in paths:
-            try:
-                evidence = accuse(one, known, self._trust.operator, path)
-            except InvalidProof:
-                continue
-            self._convict(FORKED, "two checkpoints contradict each other", one, evidence.encode())
-
-    def _check_grown(self, aim: SignedCheckpoint, log: ServedLog) -> Course[None]:
-        """Check that the log begins with the one that was followed before."""
-        known = self._files.followed
-        assert known is not None
-        root, path = yield from log.prefix(known.checkpoint.size)
-        if root != known.checkpoint.root:
-            evidence = accuse(aim, known, self._trust.operator, path).encode()
-            self._convict(FORKED, "the log does not begin as it did", aim, evidence)
-
-    def _advance(self, aim: SignedCheckpoint, log: ServedLog, seen_ms: int) -> Course[None]:
-        """Replay one more bundle, once it is known to be in the log."""
-        leaves = yield from log.leaves(self.size)
-        grown = self._replica.head_with(leaves)
-        root = log.head.root
-        if grown.size < log.head.size:
-            root, _ = yield from log.prefix(grown.size)
-        if grown.root != root:
-            if 0 < self.aim < log.head.size:
-                yield from self._check_grown(aim, log)
-            raise log.wrong()
-        if aim != self._files.followed:
-            self._files.follow(aim)
-        try:
-            turnings = self._replica.follow(leaves, aim.checkpoint)
-        except Departure as departure:
-            yield from self._depart(aim, log, leaves, departure)
-        else:
-            for each in turnings:
-                self._turn(each, seen_ms)
-
-    def _depart(
-        self, aim: SignedCheckpoint, log: ServedLog, leaves: list[LogLeaf], departure: Departure
-    ) -> Course[NoReturn]:
-        """Make a proof of the step that does not follow, of hashes that nobody vouches for."""
-        at, start = departure, self.size
-
-        def leaf(index: int) -> LogLeaf:
-            return leaves[index - start] if index >= start else self._replica.leaf(index)
-
-        fraud = yield from log.build(
-            lambda hashes: build_fraud(at.before, at.index, leaf, aim, hashes)
-        )
-        try:
-            judge_fraud(fraud, self._trust)
-        except DsnError as error:
-            raise log.wrong() from error
-        reason = f"entry {at.index}: {at.error.detail_code}: {at.error.message}"
-        self._convict("wrong_entry", reason, aim, fraud.encode())
 
     def _turn(self, turning: Turning, seen_ms: int) -> None:
         """Note that an epoch began, or judge by the clock whether it ended in time."""
@@ -248,8 +172,7 @@ class Judge:
         except PeerError:
             return
         head = signed.checkpoint.head
-        if self._files.followed is not None:
-            self._check_contradiction(by_operator(signed, self._trust), self._files.followed)
+        self._follower.check_contradiction(by_operator(signed, self._trust))
         if 0 < head.size <= self.size and self._replica.head_at(head.size) == head:
             self.undated = [each for each in self.undated if each.leaf >= head.size]
 
@@ -279,15 +202,6 @@ class Judge:
         """When it last cosigned; 0: never."""
         cosigned = self._files.cosigned
         return (cosigned_at(cosigned, self._note_key) or 0) if cosigned else 0
-
-    def _convict(self, code: str, reason: str, aim: SignedCheckpoint, evidence: bytes) -> NoReturn:
-        file = self._files.keep_evidence(code, aim.checkpoint.size, evidence)
-        raise PeerError(
-            f"the ledger at {aim.checkpoint.size} entries: {reason}",
-            code=code,
-            hint=f"the witness keeps {file.name}: 'dsn ledger check --evidence' proves it",
-            evidence=evidence,
-        )
 
     def _now_ms(self) -> int:
         return int(self._clock.now_s() * 1_000)

@@ -1,18 +1,23 @@
-"""A witness's own copy of the ledger: the leaves of somebody else's log, judged one by one."""
+"""A copy of one's own of the ledger: the leaves of somebody else's log, judged one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from dsn.apps.ledger.batch import Accepted, Refused, Submission
 from dsn.apps.ledger.engine import Sequencer, Turning
 from dsn.errors import DsnError
 from dsn.ledger.bodies import OpenEpoch, ShutEpoch
+from dsn.ledger.cells import Cell
 from dsn.ledger.checkpoint import Checkpoint
 from dsn.ledger.log import Frontier, Hashes, LogLeaf, TreeHead, leaf_hash
 from dsn.ledger.refusal import refuse
 from dsn.ledger.state import State
 from dsn.ledger.tiles import hashes_of_tiles
+from dsn.ports import LedgerStore
+
+Seen: TypeAlias = Callable[[int, Iterable[Cell]], None]
 
 
 class Departure(Exception):
@@ -26,6 +31,16 @@ class Departure(Exception):
 
 class Replica(Sequencer):
     """A sequencer that orders nothing: it takes leaves as they are, or not at all."""
+
+    def __init__(self, store: LedgerStore, seen: Seen | None = None) -> None:
+        """Go on where ``store`` ends; raises as ``Sequencer``.
+
+        Args:
+            store: Open to sign.
+            seen: Told of each entry's epoch and cells as it is replayed, before it is on disk.
+        """
+        super().__init__(store)
+        self._seen = seen
 
     def head_with(self, leaves: Sequence[LogLeaf]) -> TreeHead:
         """Size and root of the log if ``leaves`` (untrusted) came next."""
@@ -62,6 +77,8 @@ class Replica(Sequencer):
             if error is not None:
                 raise Departure(outcome.index, before, error)
             assert isinstance(outcome, Accepted)
+            if self._seen is not None:
+                self._seen(batch.state.network.epoch, outcome.cells)
             if isinstance(body := outcome.signed.entry.body, OpenEpoch | ShutEpoch):
                 turnings.append(Turning(outcome.index, body))
         self._keep(batch)
@@ -69,7 +86,11 @@ class Replica(Sequencer):
 
     def leaf(self, index: int) -> LogLeaf:
         """Leaf ``index`` of the log as it stands."""
-        return next(iter(self._store.leaves(index, index + 1)))
+        return next(self.leaves(index, index + 1))
+
+    def leaves(self, start: int, end: int) -> Iterator[LogLeaf]:
+        """The leaves from ``start`` to before ``end``."""
+        return iter(self._store.leaves(start, end))
 
 
 def _fault(outcome: Accepted | Refused, leaf: LogLeaf) -> DsnError | None:

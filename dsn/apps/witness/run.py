@@ -14,11 +14,13 @@ import structlog
 from dsn.apps.ledger.asking import Asking
 from dsn.apps.ledger.light import no_ledger_here
 from dsn.apps.ledgerd.run import open_store
+from dsn.apps.moving import Moving
 from dsn.apps.provider import identity
 from dsn.apps.witness.files import EVIDENCE, WitnessFiles
 from dsn.apps.witness.judge import Judge
 from dsn.apps.witness.replica import Replica
-from dsn.apps.witness.service import LedgerSource, WitnessService
+from dsn.apps.witness.service import WitnessService
+from dsn.apps.witness.source import LedgerSource
 from dsn.core.keys import SigningKey, node_id_of
 from dsn.dht.network import Network
 from dsn.errors import ConfigError
@@ -74,7 +76,10 @@ async def run_witness(
     async with (
         home.lock(wait=False),
         serving(network, key, home.path, listen, clock=clock, entropy=entropy) as witness,
-        control_socket(home.control_socket, witness.answer),
+        control_socket(
+            home.control_socket,
+            Moving(home, network, witness.connections).answering(witness.answer),
+        ),
     ):
         _log.info("started", **asdict(witness.ready))
         on_ready(witness.ready)
@@ -116,7 +121,7 @@ async def serving(
             async with Connections(key, network.network_id) as connections:
                 ask = Asking(network.ledger, connections, clock, PATIENCE_S)
                 service = WitnessService(judge, trust, LedgerSource(ask), thread, clock)
-                witness = Witness(network, key, judge, service)
+                witness = Witness(network, key, judge, service, connections)
                 async with witness.serving(listen):
                     yield witness
         finally:
@@ -129,9 +134,15 @@ class Witness:
     ready: Ready
 
     def __init__(
-        self, network: Network, key: SigningKey, judge: Judge, service: WitnessService
+        self,
+        network: Network,
+        key: SigningKey,
+        judge: Judge,
+        service: WitnessService,
+        connections: Connections,
     ) -> None:
-        """Prepare to serve ``service``."""
+        """Prepare to serve ``service``, which reaches the ledger over ``connections``."""
+        self.connections = connections
         self._network, self._key = network, key
         self._judge, self._service = judge, service
         self._health = Health([WITNESS_SERVICE])

@@ -9,25 +9,10 @@ from typing import Final
 
 import structlog
 
-from dsn.apps.ledger.asking import Asking
 from dsn.apps.witness.judge import PUBLISHED, Judge
-from dsn.apps.witness.served import Course
-from dsn.core.codec import U16_MAX
-from dsn.errors import (
-    ConfigError,
-    DataLost,
-    DsnError,
-    InvalidSignature,
-    LimitReached,
-    MalformedMessage,
-    NoSpace,
-    NotFound,
-    PeerError,
-    TransportError,
-    Unreachable,
-)
+from dsn.apps.witness.source import LedgerSource, drive
+from dsn.errors import ConfigError, DataLost, DsnError, InvalidSignature, NoSpace
 from dsn.ledger.checkpoint import NoteSignature, SignedCheckpoint, parse_checkpoint
-from dsn.ledger.tiles import TILE_WIDTH, Bundle, encode_bundle, parse_path
 from dsn.ledger.trust import Trust
 from dsn.ports import Clock
 from dsn.rpc.ledger import WITNESS_SERVICE
@@ -42,59 +27,7 @@ NOTES_AN_HOUR: Final = 600
 """From anybody but the operator."""
 MOST_WAITING: Final = 8
 SAY_EVERY_S: Final = 5.0
-_TOO_LARGE: Final = "too_large"
 _log = structlog.get_logger("witness")
-
-
-class LedgerSource:
-    """Gives what a ``Judge`` asks for; the ledger serves it, and may serve anything."""
-
-    def __init__(self, ask: Asking) -> None:
-        """Reach it by ``ask``."""
-        self._ask = ask
-
-    async def read(self, path: str) -> bytes:
-        """The bytes under ``path``; of a checkpoint that is not there yet, none.
-
-        Raises:
-            TransportError: The ledger cannot be reached.
-            PeerError: ``ledger_refused``, or what it answers is nothing that it may.
-            RetryLater: It is too busy.
-        """
-        try:
-            return await self._read(path)
-        except (TransportError, PeerError, RetryLater):
-            raise
-        except DsnError as error:
-            reason = f"the ledger does not give {path}: {error.message}"
-            raise PeerError(reason, code="ledger_refused", peer=error.peer) from error
-
-    async def _read(self, path: str) -> bytes:
-        if path == PUBLISHED:
-            try:
-                return (await self._ask(lambda peer: peer.get_checkpoint())).checkpoint
-            except (NotFound, Unreachable):  # nothing was published yet, or nobody is there
-                return b""
-        try:
-            return await self._ask(lambda peer: peer.get_tile(path))
-        except DsnError as error:
-            bundle = parse_path(path)
-            large = isinstance(error, LimitReached) or error.detail_code == _TOO_LARGE
-            if not large or isinstance(error, RetryLater) or not isinstance(bundle, Bundle):
-                raise
-            return await self._leaf_by_leaf(bundle)
-
-    async def _leaf_by_leaf(self, bundle: Bundle) -> bytes:
-        """A bundle whose entries are so large that no message holds them all."""
-        first = bundle.index * TILE_WIDTH
-        end = first + bundle.width
-        leaves = [await self._leaf(index, end) for index in range(first, end)]
-        if max(map(len, leaves)) > U16_MAX:
-            raise MalformedMessage(f"a leaf beyond {U16_MAX} bytes")
-        return encode_bundle(leaves)
-
-    async def _leaf(self, index: int, size: int) -> bytes:
-        return (await self._ask(lambda peer: peer.get_inclusion(index, size))).leaf
 
 
 @dataclass(eq=False, slots=True)
@@ -190,38 +123,21 @@ class WitnessService:
         return witness_pb2.GetSaltReply(salt=salt, signature=signature)
 
     async def _consider(self, signed: SignedCheckpoint, seen_ms: int) -> NoteSignature:
-        """Drive the judge: its arithmetic in the thread, what it asks for over the network."""
-        course, size = self._judge.consider(signed, seen_ms), signed.checkpoint.size
-        said_s, answer = self._clock.monotonic_s(), b""
+        """Have the judge consider a checkpoint, and log what came of it."""
+        size, said_s = signed.checkpoint.size, self._clock.monotonic_s()
+
+        def moved() -> None:
+            nonlocal said_s
+            if self._clock.monotonic_s() - said_s > SAY_EVERY_S:
+                said_s = self._clock.monotonic_s()
+                _log.info("replaying", size=self._judge.size, of=size)
+
+        course = self._judge.consider(signed, seen_ms)
         try:
-            reached = await self._thread.run(_begin, course)
-            while isinstance(reached, str):
-                answer = await self._source.read(reached)
-                reached = await self._thread.run(_go_on, course, answer)
-                if self._clock.monotonic_s() - said_s > SAY_EVERY_S:
-                    said_s = self._clock.monotonic_s()
-                    _log.info("replaying", size=self._judge.size, of=size)
+            line = await drive(course, self._source, self._thread, moved)
         except DsnError as error:
             self.refused[error.detail_code] += 1
             _log.warning("not cosigned", size=size, code=error.detail_code, reason=error.message)
             raise
-        finally:
-            course.close()
         _log.debug("cosigned", size=size, epoch=signed.checkpoint.epoch)
-        return reached
-
-
-def _begin(course: Course[NoteSignature]) -> str | NoteSignature:
-    try:
-        return next(course)
-    except StopIteration as done:
-        line: NoteSignature = done.value
-        return line
-
-
-def _go_on(course: Course[NoteSignature], answer: bytes) -> str | NoteSignature:
-    try:
-        return course.send(answer)
-    except StopIteration as done:
-        line: NoteSignature = done.value
         return line

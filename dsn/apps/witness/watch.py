@@ -1,9 +1,10 @@
 """What one witness's own clock says of epochs: when it gives a salt, and which shuts it dates.
 
 A shut is dated if a checkpoint over it was brought at most ``salt_ms`` after this witness gave the
-salt that stands in it. In that time nobody can compute the beacon that would follow, so whoever
-ordered the log could not choose among beacons. Each salt buys one such moment: once it is stale,
-the same epoch gets a new one, and the old one dates nothing any more.
+salt that stands in it. In that time nobody can compute the beacon that would follow, or drand has
+not signed the round that it will be, so whoever ordered the log could not choose among beacons.
+Each salt buys one such moment: once it is stale, the same epoch gets a new one, and the old one
+dates nothing any more.
 
 Spec: docs/spec/economy.md#witnesses.
 """
@@ -17,6 +18,7 @@ from typing import Final
 from dsn.core.codec import Reader, Writer
 from dsn.ledger.bodies import SALT_BYTES, Salt
 from dsn.ledger.params import LedgerParams
+from dsn.proofs.drand import fixed_round
 from dsn.wire.status import RetryLater
 
 LATE_MOST: Final = 8
@@ -105,6 +107,8 @@ class Watch:
             return "shut_too_early"
         if not self.salt or all((s.witness, s.salt) != (own, self.salt) for s in salts):
             return "salt_missing"
+        if params.drand and seen_ms >= params.drand.due_ms(fixed_round([s.salt for s in salts])):
+            return "salt_stale"
         return "" if seen_ms - self.given_ms <= params.salt_ms else "salt_stale"
 
     def let_through(self, count: int, now_ms: int, params: LedgerParams) -> Watch | None:

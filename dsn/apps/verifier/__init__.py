@@ -1,0 +1,1 @@
+"""A verifier: it looks at what nodes prove, and signs what it found."""
