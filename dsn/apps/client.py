@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dsn.apps.auditing import audit
 from dsn.apps.checks import Check
 from dsn.apps.client_parts import Setting, connected
-from dsn.apps.directories import store_directory
-from dsn.apps.listing import ALLOWS, check_not_expired, described, listed, renewal_due, renewed_rows
+from dsn.apps.confirming import confirmed
+from dsn.apps.listing import check_not_expired, described, freed, listed, renewal_due, renewed_rows
 from dsn.apps.manifests import Manifest
 from dsn.apps.names import Catalogue, removed
 from dsn.apps.nodes import CANDIDATES
 from dsn.apps.puts import Puts
 from dsn.apps.quotes import Quote, quote
+from dsn.apps.recovery import recover
 from dsn.apps.renewals import Renewals
+from dsn.apps.repairs import repair_all
 from dsn.apps.results import (
+    AuditResult,
     CheckResult,
     FileInfo,
     GetResult,
@@ -30,36 +33,24 @@ from dsn.apps.results import (
     RecoverResult,
     RemoveResult,
     RenewResult,
+    RepairResult,
     ShareResult,
 )
+from dsn.apps.sharing import share
+from dsn.apps.targets import PutItem, Target, resolve, store_items
 from dsn.apps.trace import peers_of, trace
 from dsn.apps.uploads import PutSession
 from dsn.config import ClientSettings, DhtSettings
-from dsn.core.capability import (
-    format_capability,
-    is_capability,
-    make_capability,
-    parse_capability,
-)
-from dsn.core.catalogue import Paid
-from dsn.core.keys import FileKeys, Kind
+from dsn.core.keys import Kind
 from dsn.core.layout import Scheme, default_scheme
-from dsn.errors import DsnError, NotEnoughShards, NotFound, Unreachable, UsageError
-from dsn.ids import FileId, format_node_id
+from dsn.dht.contact import Contact
+from dsn.errors import DsnError, NotEnoughShards, NotFound, Unreachable
+from dsn.ledger.settlement import Address
+from dsn.rpc.verifier import VerifierPeer
 from dsn.runtime.clock import SystemClock
 from dsn.runtime.entropy import system_entropy
 from dsn.runtime.process import tune_allocator
 from dsn.store.home import Home
-
-
-@dataclass(frozen=True, slots=True)
-class PutItem:
-    """What to store: a path (``None`` is standard input) and the name it gets."""
-
-    path: Path | None
-    name: str
-    recursive: bool = False
-
 
 FINDING = DhtSettings()
 """How nodes are found where nothing is set."""
@@ -67,16 +58,6 @@ STORING = ClientSettings()
 """How files are stored where nothing is set."""
 OutputSpec = Path | None
 """Where a get writes; ``None`` is standard output."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A file that a command means: by name, or by a link."""
-
-    name: str | None
-    file_id: FileId
-    keys: FileKeys
-    paid: Paid | None = None
 
 
 class Client:
@@ -116,10 +97,12 @@ class Client:
         tune_allocator()
         await self._stack.enter_async_context(self._home.lock(self._waiting))
         parts = await self._stack.enter_async_context(connected(self._setting))
+        self._parts = parts
         self._dht, self._nodes, self._faults = parts.dht, parts.nodes, parts.faults
         self._deals, self._manifests, self._gets = parts.deals, parts.manifests, parts.gets
         self._holdings, self._catalogue = parts.holdings, parts.catalogue
-        self._kernel = parts.kernel
+        self._kernel, self._identity = parts.kernel, parts.identity
+        self._connections = parts.connections
         return self
 
     async def __aexit__(
@@ -191,6 +174,7 @@ class Client:
             )
             async with puts:
                 yield puts
+        await self._deals.quit_unused(self._holdings.changed)
 
     def _limit(self, days: float | None, budget: int | None) -> None:
         if days is not None:
@@ -206,10 +190,12 @@ class Client:
         days: float | None = None,
         budget: int | None = None,
         renew: bool = False,
+        confirm_by: Contact | None = None,
     ) -> list[PutResult]:
         """Store files and directories; all of them are safe when this returns.
 
-        See ``puts`` for how long, and for how much.
+        See ``puts`` for how long, and for how much. The verifier ``confirm_by`` is asked whether
+        it finds every holder; what it says stands in the results.
 
         Raises:
             UsageError: ``name_taken``, ``bad_scheme``, a directory without ``recursive``.
@@ -218,20 +204,12 @@ class Client:
             Unreachable: Too few nodes are left; ``ledger_unreachable``.
         """
         async with self.puts(scheme, days=days, budget=budget, renew=renew) as puts:
-            for item in items:
-                puts.catalogue.check_free(item.name)
-            for item in items:
-                if item.path is not None and item.path.is_dir():
-                    if not item.recursive:
-                        raise UsageError(
-                            f"{item.path} is a directory",
-                            code="is_directory",
-                            hint="add -r to store all it holds",
-                        )
-                    await store_directory(puts, item.path, item.name, self._notice)
-                else:
-                    await puts.put_path(item.path, item.name)
-            return await puts.results()
+            await store_items(puts, items, self._notice)
+            results = await puts.results()
+        if confirm_by is None:
+            return results
+        verifier = VerifierPeer(self._connections.line(confirm_by))
+        return await confirmed(results, puts.stored, verifier, self._nodes.network.network_id)
 
     async def quote(self, size: int, *, scheme: Scheme | None, days: float | None = None) -> Quote:
         """What storing ``size`` bytes would cost, and how likely they would be lost.
@@ -259,9 +237,7 @@ class Client:
         catalogue = await self._load_catalogue()
         names = list(catalogue.entries) if targets is None else targets
         meant = [await self._resolve(name) for name in names]
-        renewals = Renewals(self._deals, self._manifests, self._gets)
-        files = [await renewals.held(each.name, each.file_id, each.keys) for each in meant]
-        results = await renewals.renew(files)
+        results = await Renewals(self._deals, self._manifests, self._gets).renew(meant)
         rows = renewed_rows(catalogue.entries, results)
         if rows:
             async with self.puts(rows[0].scheme) as puts:
@@ -340,11 +316,45 @@ class Client:
         )
         return await (check.deep() if deep else check.sampled())
 
-    async def share(self, target: str, kind: str) -> ShareResult:
-        """The weakest link that allows ``kind``: read, repair or verify."""
-        meant, wanted = await self._resolve(target), Kind(kind)
-        link = make_capability(meant.keys, wanted, meant.file_id)
-        return ShareResult(kind, format_capability(link), ALLOWS[wanted])
+    async def audit(self, target: str, *, leaves: int) -> AuditResult:
+        """Have every holder prove a file now; a verify link is enough.
+
+        Args:
+            target: A link or a name.
+            leaves: Asked for in all.
+        """
+        began_s = self._clock.monotonic_s()
+        return await audit(
+            await self._manifest(await self._resolve(target)),
+            self._nodes,
+            self._faults,
+            leaves=leaves,
+            identity=self._identity,
+            clock=self._clock,
+            entropy=self._entropy,
+            progress=self._progress,
+            meter=self._connections.meter,
+            began_s=began_s,
+        )
+
+    async def repair(
+        self, target: str, *, dry_run: bool, days: float | None, budget: int | None, deals: str = ""
+    ) -> RepairResult:
+        """Make lost shards again, paid from an owner's ``deals`` if given; see ``FileRepair``."""
+        self._limit(days, budget)
+        if deals:
+            await self._deals.act_for_owner(deals)
+        return await repair_all(await self._resolve(target), self._parts, self._setting, dry_run)
+
+    async def share(
+        self, target: str, kind: str, to: Address | None = None, budget: int | None = None
+    ) -> ShareResult:
+        """The weakest link that allows ``kind``: read, repair or verify.
+
+        Repairs by the holder of the account ``to`` are paid for, with at most ``budget``.
+        """
+        self._limit(None, budget)
+        return await share(await self._resolve(target), Kind(kind), to, self._parts)
 
     # the network
 
@@ -371,30 +381,16 @@ class Client:
             await puts.change(removed([entry.name for entry in entries]))
             await puts.results()
         told = set(self._holdings.changed)
-        return [
-            RemoveResult(
-                name,
-                sum(sum(each.values()) for each in shards.values()),
-                tuple(sorted(format_node_id(node) for node in shards if node in told)),
-            )
-            for name, shards in results
-        ]
+        return [freed(name, shards, told) for name, shards in results]
 
     async def recover(self) -> RecoverResult:
-        """Bring all names back from the network by the keys alone."""
-        catalogue = await self._load_catalogue()
-        entries = catalogue.entries.values()
-        node = format_node_id(self._dht.table.me)
-        return RecoverResult(node, len(entries), sum(entry.size for entry in entries))
+        """Bring all names and deals back from the network by the keys alone."""
+        return await recover(self._parts, self._load_catalogue, self._notice)
 
     # targets
 
     async def _resolve(self, target: str) -> Target:
-        if is_capability(target):
-            link = parse_capability(target)
-            return Target(None, link.file_id, link.keys())
-        entry = (await self._load_catalogue()).get(target)
-        return Target(entry.name, entry.file_id, entry.keys(), entry.paid)
+        return await resolve(target, self._load_catalogue)
 
     async def _manifest(self, target: Target) -> Manifest:
         return await self._manifests.fetch(target.file_id, target.keys)

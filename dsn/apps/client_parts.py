@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsn.apps.deals import FOLDER, Deals
+from dsn.apps.deal_file import FOLDER
+from dsn.apps.deals import Deals
 from dsn.apps.dht import Dht
 from dsn.apps.entrance import Entrance
 from dsn.apps.faults import Faults
@@ -19,9 +20,11 @@ from dsn.apps.manifests import Manifests
 from dsn.apps.names import Catalogue
 from dsn.apps.nodes import Nodes
 from dsn.apps.results import NoticeSink, ProgressSink
+from dsn.apps.scores import Scores
 from dsn.apps.wallet import CHECKPOINT_FILE
 from dsn.config import ClientSettings, DhtSettings
 from dsn.core.keys import IdentityKeys, SigningKey, node_id_of
+from dsn.ids import NetworkId
 from dsn.ledger.settlement import SettlementKey
 from dsn.ports import Clock, Entropy
 from dsn.rpc.channel import Connections
@@ -67,6 +70,8 @@ class Parts:
     catalogue: Catalogue
     gets: Gets
     kernel: Kernel
+    identity: SigningKey
+    connections: Connections
 
 
 @asynccontextmanager
@@ -88,10 +93,11 @@ async def connected(setting: Setting) -> AsyncIterator[Parts]:
         dht = Dht(connections, network, me, book, clock=clock, entropy=entropy)
         stack.callback(lambda: home.save_book(book))
         entrance = Entrance(dht, setting.dht, clock)
-        nodes = Nodes(dht, connections, entrance.seek, clock, entropy)
+        scores = _scores(setting, connections, network.network_id)
+        nodes = Nodes(dht, connections, entrance.seek, clock, entropy, scores.rate)
         faults = Faults(state / "faults.json", setting.notice)
         stack.callback(faults.save)
-        deals = _deals(setting, nodes, connections, state)
+        nodes.partners = deals = _deals(setting, nodes, connections, state)
         stack.callback(deals.save)
         manifests = Manifests(nodes, faults, deals=deals)
         yield Parts(
@@ -100,11 +106,18 @@ async def connected(setting: Setting) -> AsyncIterator[Parts]:
             faults,
             deals,
             manifests,
-            Holdings(state / "holdings", nodes, identity, deals=deals),
+            Holdings(state / "holdings", nodes, identity, deals=deals, faults=faults),
             Catalogue(state / "catalogue", keys, nodes, clock, entropy),
             Gets(nodes, manifests, faults, clock, kernel, setting.progress, deals=deals),
             kernel,
+            identity,
+            connections,
         )
+
+
+def _scores(setting: Setting, connections: Connections, network: NetworkId) -> Scores:
+    verifiers, folder = setting.storing.verifiers, setting.home.state / "verdicts"
+    return Scores(verifiers, folder, connections, network, setting.clock, setting.notice)
 
 
 def _deals(setting: Setting, nodes: Nodes, connections: Connections, state: Path) -> Deals:
@@ -123,5 +136,6 @@ def _deals(setting: Setting, nodes: Nodes, connections: Connections, state: Path
         entropy=setting.entropy,
         budget=setting.storing.budget,
         days=setting.storing.days,
+        demands=setting.storing.demands,
         notice=setting.notice,
     )

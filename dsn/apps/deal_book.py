@@ -49,15 +49,16 @@ class Sender(Protocol):
 class DealBook:
     """The deals in one folder: one that is used for each node, and those that are over."""
 
-    def __init__(self, ledger: Ledger, folder: Path, clock: Clock) -> None:
-        """Go on with what is in ``folder``.
+    def __init__(self, ledger: Ledger, folder: Path, clock: Clock, me: Address) -> None:
+        """Go on with what the account ``me`` has in ``folder``.
 
         Raises:
             MalformedMessage: A deal's file is damaged.
         """
         self.ledger, self.params = ledger, ledger.params
-        self.looked = False
-        self._clock, self._folder = clock, DealFolder(folder)
+        self.looked = self.as_delegate = False
+        """Whether the ledger was asked; whether others' deals are used in place of this home's."""
+        self._clock, self._folder = clock, DealFolder(folder, me)
         self._deals = {deal.deal: deal for deal in self._folder.load()}
         self._seen = self._folder.seen()
 
@@ -71,6 +72,11 @@ class DealBook:
         return self._seen.epoch + passed_s // self.params.epoch_s
 
     @property
+    def seen_epoch(self) -> int:
+        """The epoch that the ledger was in when it was asked last."""
+        return self._seen.epoch
+
+    @property
     def deals(self) -> Sequence[ClientDeal]:
         """All of them."""
         return list(self._deals.values())
@@ -82,6 +88,7 @@ class DealBook:
             deal
             for deal in self._deals.values()
             if deal.node == node and deal.cell.state is DealState.OPEN and epoch < deal.cell.last
+            if deal.by_delegate == self.as_delegate and not deal.reserved
         )
         return max(running, key=lambda deal: deal.end, default=None)
 
@@ -116,7 +123,8 @@ class DealBook:
 
     def over(self) -> list[ClientDeal]:
         """Those that have something to give back, as the ledger was seen last."""
-        return [deal for deal in self._deals.values() if is_over(deal.cell, self._seen.epoch)]
+        epoch, mine = self._seen.epoch, (d for d in self._deals.values() if not d.by_delegate)
+        return [deal for deal in mine if is_over(deal.cell, epoch)]
 
     def _learn(self, deal: ClientDeal, cell: DealCell | None, epoch: int) -> None:
         if cell is not None:

@@ -18,9 +18,12 @@ from dsn.ledger.bandwidth import Traffic
 from dsn.ledger.bodies import Agreed, SignedVoucher, encode_optional, read_agreed, read_optional
 from dsn.ledger.cells import CellKind, DealCell, DealState, decode_cell
 from dsn.ledger.deal import Deal
+from dsn.ledger.settlement import NO_ADDRESS, Address
 from dsn.machines.settle import Purse
 from dsn.store.files import write_atomic
 
+FOLDER: Final = "deals"
+"""Below a home's state."""
 SUFFIX: Final = ".deal"
 SEEN: Final = "epoch"
 _MAX_CELL_BYTES: Final = 2_048
@@ -50,6 +53,7 @@ class ClientDeal:
         newest: The highest voucher signed.
         leaves: Held under the newest revision that both signed.
         coming: Leaves reserved since then; not kept on disk.
+        by_delegate: Whether this home is not its client but its delegate.
     """
 
     node: NodeId
@@ -60,6 +64,17 @@ class ClientDeal:
     newest: SignedVoucher | None = None
     leaves: int = 0
     coming: int = 0
+    by_delegate: bool = False
+
+    @property
+    def payer(self) -> Address:
+        """Whose key signs vouchers and revisions here."""
+        return self.terms.delegate if self.by_delegate else self.terms.client
+
+    @property
+    def reserved(self) -> bool:
+        """Whether it is there for a delegate, and nothing of this home's own belongs in it."""
+        return self.terms.delegate != NO_ADDRESS and not self.by_delegate
 
     @property
     def deal(self) -> DealId:
@@ -79,7 +94,7 @@ class ClientDeal:
     def take(self, cell: DealCell) -> None:
         """The ledger has the deal as ``cell``."""
         self.cell, self.stage = cell, Stage.OPEN
-        self.purse.limit = cell.bandwidth_escrow + cell.voucher_paid
+        self.purse.limit = _limit(cell, self.by_delegate)
 
     def encode(self) -> bytes:
         """The fixed encoding, which ends with a hash of the rest."""
@@ -91,8 +106,8 @@ class ClientDeal:
         return body + sha256(body)
 
     @classmethod
-    def decode(cls, raw: bytes) -> ClientDeal:
-        """Read what ``encode`` wrote.
+    def decode(cls, raw: bytes, me: Address = NO_ADDRESS) -> ClientDeal:
+        """Read what ``encode`` wrote; ``me`` is whose account this home's is.
 
         Raises:
             MalformedMessage: The file is damaged.
@@ -108,12 +123,27 @@ class ClientDeal:
         newest = read_optional(reader, lambda: SignedVoucher.read(reader))
         traffic, credits, leaves = Traffic(reader.u64(), reader.u64()), reader.u64(), reader.u64()
         reader.end()
-        purse = Purse(cell.terms, traffic, credits, cell.bandwidth_escrow + cell.voucher_paid)
-        return cls(node, agreed, cell, stage, purse, newest, leaves)
+        by_delegate = me == cell.terms.delegate != NO_ADDRESS
+        purse = Purse(cell.terms, traffic, credits, _limit(cell, by_delegate))
+        return cls(node, agreed, cell, stage, purse, newest, leaves, by_delegate=by_delegate)
+
+
+def _limit(cell: DealCell, by_delegate: bool) -> int:
+    """What vouchers can reach: of a delegate's, no more than the deal grants."""
+    if by_delegate:
+        left = cell.bandwidth_escrow + cell.delegate_paid
+        return min(cell.terms.delegate_credits, left)
+    return cell.bandwidth_escrow + cell.voucher_paid
 
 
 def new_deal(
-    node: NodeId, deal: DealId, agreed: Agreed[Deal], epoch: int, stage: Stage
+    node: NodeId,
+    deal: DealId,
+    agreed: Agreed[Deal],
+    epoch: int,
+    stage: Stage,
+    *,
+    by_delegate: bool = False,
 ) -> ClientDeal:
     """A deal that nobody has entered yet, as it will be if that happens in ``epoch``."""
     terms = agreed.statement
@@ -127,7 +157,8 @@ def new_deal(
         disk_escrow=terms.disk_escrow,
         bandwidth_escrow=terms.bandwidth_escrow,
     )
-    return ClientDeal(node, agreed, cell, stage, Purse(terms, Traffic(), 0, terms.bandwidth_escrow))
+    purse = Purse(terms, Traffic(), 0, _limit(cell, by_delegate))
+    return ClientDeal(node, agreed, cell, stage, purse, by_delegate=by_delegate)
 
 
 class Seen(NamedTuple):
@@ -140,9 +171,9 @@ class Seen(NamedTuple):
 class DealFolder:
     """The files of a home's deals, by deal id."""
 
-    def __init__(self, path: Path) -> None:
-        """Keep them in ``path``, which is made when there is something to keep."""
-        self._path = path
+    def __init__(self, path: Path, me: Address = NO_ADDRESS) -> None:
+        """Keep those of the account ``me`` in ``path``, made when there is something to keep."""
+        self._path, self._me = path, me
         self._kept: dict[Path, bytes] = {}
 
     def load(self) -> list[ClientDeal]:
@@ -151,7 +182,8 @@ class DealFolder:
         Raises:
             MalformedMessage: A file is damaged.
         """
-        return [ClientDeal.decode(self._file(deal).read_bytes()) for deal in self.ids()]
+        files = (self._file(deal).read_bytes() for deal in self.ids())
+        return [ClientDeal.decode(raw, self._me) for raw in files]
 
     def ids(self) -> list[DealId]:
         """Their ids, sorted."""

@@ -132,6 +132,7 @@ def affordable(
     *,
     available: int,
     left: int | None,
+    roomy: bool = True,
 ) -> dict[NodeId, Step]:
     """A step for every deal: with room for more where that can be paid, else without.
 
@@ -141,14 +142,15 @@ def affordable(
         fee: Of an entry.
         available: What the account has.
         left: Of the budget; ``None`` is no bound.
+        roomy: Whether room for more is wanted at all.
 
     Raises:
         LimitReached: ``over_budget``, ``not_enough_credit``.
     """
     most = available if left is None else min(available, left)
-    roomy = {node: missing(deal, wants[node], spare_leaves(deal)) for node, deal in deals.items()}
-    if sum(price(deals[node], step, fee) for node, step in roomy.items()) <= most:
-        return roomy
+    more = {node: missing(deal, wants[node], spare_leaves(deal)) for node, deal in deals.items()}
+    if roomy and sum(price(deals[node], step, fee) for node, step in more.items()) <= most:
+        return more
     least = {node: missing(deal, wants[node]) for node, deal in deals.items()}
     cost = sum(price(deals[node], step, fee) for node, step in least.items())
     if left is not None and cost > left:

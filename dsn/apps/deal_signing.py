@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dsn.apps.deal_file import ClientDeal, Stage, new_deal
 from dsn.apps.nodes import Nodes
+from dsn.core.codec import Reader
 from dsn.ids import NodeId
-from dsn.ledger.bodies import Agreed, SignedVoucher
-from dsn.ledger.deal import Deal, Extension
+from dsn.ledger.bandwidth import Traffic
+from dsn.ledger.bodies import Agreed, SignedVoucher, read_agreed
+from dsn.ledger.deal import Deal, Extension, check_deal
 from dsn.ledger.settlement import SettlementKey
 from dsn.ledger.typed import Domain, sign_typed, verify_typed
 from dsn.ledger.voucher import Voucher
@@ -50,7 +52,7 @@ class Signing:
         """Sign a voucher over ``credits`` base units, all told."""
         voucher = Voucher(deal.deal, credits)
         signature = sign_typed(voucher, self._domain, self._key)
-        deal.newest = SignedVoucher(voucher, False, signature)
+        deal.newest = SignedVoucher(voucher, deal.by_delegate, signature)
         deal.purse.promised(credits)
 
     def adopt(self, deal: ClientDeal, shown: node_pb2.Voucher) -> None:
@@ -61,12 +63,45 @@ class Signing:
         """
         voucher = Voucher(deal.deal, shown.credits)
         verify_typed(voucher, self._domain, shown.signature, self._key.address)
-        deal.newest = SignedVoucher(voucher, False, shown.signature)
+        deal.newest = SignedVoucher(voucher, deal.by_delegate, shown.signature)
         deal.purse.promised(shown.credits)
+
+    def agree(self, deal: ClientDeal, reply: node_pb2.PayReply) -> None:
+        """Take over what the node of ``deal`` counted (untrusted), and vouchers of ours in it.
+
+        Raises:
+            InvalidSignature: It shows a voucher that we never signed.
+            PeerError: ``overcharged``.
+        """
+        if reply.HasField("voucher") and reply.voucher.credits > deal.purse.credits:
+            self.adopt(deal, reply.voucher)
+        deal.purse.agree(Traffic(reply.ingress_bytes, reply.egress_bytes))
 
     def peer(self, node: NodeId) -> DealPeer:
         """The calls of ``node`` that are about money."""
         return DealPeer(self._nodes.line(node))
+
+
+def read_signed_deal(raw: bytes, domain: Domain) -> Agreed[Deal]:
+    """A deal (untrusted) that both of its parties signed.
+
+    Args:
+        raw: Its fixed encoding, and theirs of both signatures.
+        domain: Where signatures hold.
+
+    Raises:
+        MalformedMessage: It is none.
+        PeerError: As ``check_deal``.
+        InvalidSignature: One of them did not sign it.
+    """
+    reader = Reader(raw, "deal")
+    agreed = read_agreed(reader, Deal)
+    reader.end()
+    deal = agreed.statement
+    check_deal(deal)
+    verify_typed(deal, domain, agreed.client_signature, deal.client)
+    verify_typed(deal, domain, agreed.provider_signature, deal.provider)
+    return agreed
 
 
 def voucher_to_wire(signed: SignedVoucher) -> node_pb2.Voucher:

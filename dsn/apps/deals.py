@@ -16,21 +16,23 @@ from typing import Final
 from dsn.apps.deal_book import DealBook, Ledger, Sender
 from dsn.apps.deal_file import ClientDeal
 from dsn.apps.deal_plan import Want, stored_cost
+from dsn.apps.deal_recovery import Recovered, recover_deals
 from dsn.apps.deal_signing import Signing, voucher_to_wire
+from dsn.apps.delegation import Allowance, parse_reserves
+from dsn.apps.demanding import ASKED, Demanding
 from dsn.apps.escrow import Escrow, Refusals
 from dsn.apps.nodes import Nodes, ask
 from dsn.apps.quotes import Moment
 from dsn.dht.network import Network
-from dsn.errors import DsnError
+from dsn.errors import ConfigError, DsnError, EntryRefused, NotFound, PeerError, UsageError
 from dsn.ids import NO_DEAL, DealId, NodeId, short
-from dsn.ledger.bandwidth import Traffic
-from dsn.ledger.settlement import SettlementKey
+from dsn.ledger.cells import NO_NODE
+from dsn.ledger.settlement import Address, SettlementKey, format_address
 from dsn.ports import Clock, Entropy
 from dsn.rpc.deals import TIMEOUT_S
 from dsn.units import leaf_count
 from dsn.v1 import node_pb2
 
-FOLDER: Final = "deals"
 READING_DAYS: Final = 1
 """The term of a deal that only pays for reading."""
 PAY_ROUNDS: Final = 2
@@ -56,6 +58,7 @@ class Deals:
         entropy: Entropy,
         budget: int,
         days: float,
+        demands: bool = False,
         notice: Callable[[str], None],
     ) -> None:
         """Go on with the deals in ``folder``.
@@ -71,6 +74,7 @@ class Deals:
             entropy: Salts them.
             budget: The most base units that this command may lock or spend; 0: no bound.
             days: How long what is stored is paid for, unless a call says otherwise.
+            demands: Whether nodes are now and then asked for a leaf, on the ledger.
             notice: Told what could not be paid.
 
         Raises:
@@ -79,14 +83,15 @@ class Deals:
         self.key, self.days = key, days
         self.params = network.ledger_params
         self.paid = light is not None and account is not None
-        self._notice, self._clock = notice, clock
+        self._notice, self._clock, self._nodes = notice, clock, nodes
         self._lock = asyncio.Lock()
         self._reading: dict[NodeId, Want] = {}
         self._unread: Refusals = {}
+        self._demanding: Demanding | None = None
         if light is not None and account is not None:
-            self._book = DealBook(light, folder, clock)
+            self._book = DealBook(light, folder, clock, key.address)
             self._signing = Signing(nodes, key, light.params.domain)
-            self._escrow = Escrow(
+            self._escrow: Escrow | Allowance = Escrow(
                 self._book,
                 nodes,
                 self._signing,
@@ -95,6 +100,8 @@ class Deals:
                 entropy=entropy,
                 budget=budget,
             )
+            if demands:
+                self._demanding = Demanding(self._book, account, folder / ASKED, entropy)
 
     @property
     def spent(self) -> int:
@@ -105,6 +112,80 @@ class Deals:
         """Lock or spend at most ``budget`` base units in all; 0: no bound."""
         if self.paid:
             self._escrow.budget = budget
+
+    async def recover(self) -> Recovered:
+        """Find deals of this home again that it does not know any more; see ``recover_deals``.
+
+        Raises:
+            Unreachable: Nobody lets this home in; ``ledger_unreachable``.
+        """
+        if not self.paid:
+            return Recovered(0, 0)
+        return await recover_deals(self._book, self._nodes, self._signing, self.key.address)
+
+    # for others, and by them
+
+    async def open_reserves(
+        self, delegate: Address, wants: Mapping[NodeId, Want]
+    ) -> tuple[list[ClientDeal], Refusals]:
+        """Open deals in which ``delegate`` may do what is wanted; see ``Escrow.open_reserves``.
+
+        Raises:
+            ConfigError: ``no_ledger_here``: where nobody pays, nobody needs them.
+            UsageError: ``same_account``.
+            EntryRefused: ``not_bound``: the delegate has no identity that nodes would know.
+        """
+        if not self.paid or not isinstance(self._escrow, Escrow):
+            raise ConfigError("this network has no ledger", code="no_ledger_here")
+        if delegate == self.key.address:
+            raise UsageError(
+                "that is this home's own address",
+                code="same_account",
+                hint="whoever stored a file repairs it without a delegate",
+            )
+        account = (await self._book.ledger.accounts([delegate]))[delegate]
+        if account.node == NO_NODE:
+            raise EntryRefused(
+                f"no identity is bound to {format_address(delegate)}",
+                code="not_bound",
+                hint="the repairer runs 'dsn join', or 'dsn wallet bind', first",
+            )
+        return await self._escrow.open_reserves(delegate, wants, self.days)
+
+    async def act_for_owner(self, text: str) -> None:
+        """From now on use deals of somebody else, of whom this home is the delegate, and no other.
+
+        Args:
+            text: What the owner gave (untrusted); see ``parse_reserves``.
+
+        Raises:
+            ConfigError: ``no_ledger_here``.
+            UsageError: ``bad_deals_file``.
+            NotFound: ``no_deal``: the ledger has none of them, or not any more.
+            Unreachable: ``ledger_unreachable``.
+        """
+        if not self.paid:
+            raise ConfigError("this network has no ledger", code="no_ledger_here")
+        for each in parse_reserves(text, self._book.params.domain, self.key.address):
+            if each.deal not in {known.deal for known in self._book.deals}:
+                self._book.add(each.draft())
+        await self._book.look()
+        self._book.as_delegate, self._escrow = True, Allowance(self._book)
+        if not any(self._book.open(deal.node) is deal for deal in self._book.deals):
+            raise NotFound(
+                "none of these deals is open on the ledger",
+                code="no_deal",
+                hint="they are over: ask the owner for new ones",
+            )
+
+    def has_deal(self, node: NodeId) -> bool:
+        """Whether there is a deal with ``node`` to use."""
+        return self.get(node) is not None
+
+    @property
+    def only_dealt(self) -> bool:
+        """Whether no other node can be used."""
+        return self.paid and self._book.as_delegate
 
     # under a deal
 
@@ -135,6 +216,21 @@ class Deals:
             self._signing.promise(deal, due)
         return None if deal.newest is None else voucher_to_wire(deal.newest)
 
+    async def hand_over(self, node: NodeId, voucher: node_pb2.Voucher) -> None:
+        """Bring ``voucher`` to ``node`` while a stream goes on; an older one is no news there.
+
+        Raises:
+            DsnError: The node is away or does not take it.
+        """
+        deal = self.get(node)
+        if deal is None:
+            return
+        try:
+            await self._signing.peer(node).pay(deal.deal, voucher)
+        except PeerError as refusal:
+            if refusal.detail_code != "stale_voucher":
+                raise
+
     async def agree(self, node: NodeId, reply: node_pb2.PayReply) -> None:
         """Take over what ``node`` counted (untrusted), and vouchers of ours that it shows.
 
@@ -143,11 +239,8 @@ class Deals:
             PeerError: ``overcharged``.
         """
         deal = self.get(node)
-        if deal is None:
-            return
-        if reply.HasField("voucher") and reply.voucher.credits > deal.purse.credits:
-            self._signing.adopt(deal, reply.voucher)
-        deal.purse.agree(Traffic(reply.ingress_bytes, reply.egress_bytes))
+        if deal is not None:
+            self._signing.agree(deal, reply)
 
     def revised(self, node: NodeId, leaves: int) -> None:
         """Note that both signed a revision of ``leaves`` leaves: what was reserved for is held."""
@@ -173,7 +266,16 @@ class Deals:
             self._notice(f"node {short(node)} was not paid in full: {error.message}")
         if self._book.looked:
             await self._escrow.close_over()
+            if self._demanding is not None:
+                budget = self._escrow.budget
+                left = max(0, budget - self._escrow.spent) if budget else None
+                await self._demanding.turn(left)
         self.save()
+
+    async def quit_unused(self, busy: Collection[NodeId]) -> None:
+        """End deals that hold nothing any more, but for those with ``busy`` nodes."""
+        if self.paid:
+            await self._escrow.quit_unused(busy)
 
     async def _pay(self, deal: ClientDeal) -> None:
         for _ in range(PAY_ROUNDS):

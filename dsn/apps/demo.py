@@ -6,23 +6,29 @@ story with an error. Every figure is measured in this run.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from dsn.apps import devnet_make, devnet_run
-from dsn.apps.client import Client, PutItem
+from dsn.apps.auditing import LEAVES
+from dsn.apps.cheats import Cheats
+from dsn.apps.client import Client
 from dsn.apps.damage import kill_now, rot
 from dsn.apps.devnet import Devnet, Process, exists
 from dsn.apps.processes import Activity
 from dsn.apps.results import CheckResult, FileState, Progress, PutResult
 from dsn.apps.sample import sample_tar
 from dsn.apps.settled import Settlement, settlement
+from dsn.apps.targets import PutItem
+from dsn.apps.telling import StoryBroken, Tell, Teller
+from dsn.apps.verifying import verify_file
 from dsn.core.layout import Scheme, default_scheme
-from dsn.errors import DsnError, UsageError
+from dsn.errors import UsageError
 from dsn.ids import format_base32, parse_node_id, short
 from dsn.ports import Clock, Entropy
 from dsn.runtime.control import ask_control
@@ -30,29 +36,10 @@ from dsn.store.home import Home
 from dsn.units import MIB, SMALL_SHARD_BYTES, format_size
 
 EPOCH_S = 3
-
 SAMPLE_NAME = "python-library.tar"
 NETWORK_FOLDER = "network"
 
 Result = TypeVar("Result")
-
-
-class StoryBroken(DsnError):
-    """A step of the story did not hold: a defect of dsn, or of the machine."""
-
-    code = "story_broken"
-    exit_code = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the story: a chapter's title, a fact, or something that was checked."""
-
-    kind: Literal["chapter", "fact", "held"]
-    text: str
-
-
-Tell = Callable[[Line], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +73,7 @@ class Demo:
         source: Path | None,
         nodes: int,
         kill: int,
+        keep: bool = False,
         tell: Tell,
         clock: Clock,
         entropy: Entropy,
@@ -97,6 +85,7 @@ class Demo:
             source: The file the story is about; ``None`` packs the standard library.
             nodes: How many processes.
             kill: How many of them are killed.
+            keep: Whether all processes run when it ends.
             tell: Takes each line.
             clock: Dates and times.
             entropy: Makes keys.
@@ -104,8 +93,10 @@ class Demo:
         Raises:
             UsageError: Too few nodes, too many to kill, or too small a file.
         """
-        self._directory, self._nodes, self._kill = directory, nodes, kill
-        self._tell, self._clock, self._entropy = tell, clock, entropy
+        self._directory, self._nodes, self._kill, self._keep = directory, nodes, kill, keep
+        self._teller, self._clock, self._entropy = Teller(tell), clock, entropy
+        self._chapter, self._fact = self._teller.chapter, self._teller.fact
+        self._hold = self._teller.hold
         self._scheme = default_scheme(nodes)
         self._source = source
         self._name = SAMPLE_NAME if source is None else source.absolute().name
@@ -130,8 +121,13 @@ class Demo:
         with_dead_s = await self._read_with_dead(network, holders[: self._kill], wanted)
         network = await self._revive(network)
         get_s = await self._read_rotten(network, holders[-1], wanted)
-        await self._remove(network, put)
-        settled = await self._settle(network)
+        await self._repair(network)
+        cheats = Cheats(self._teller, self._clock, self._entropy)
+        network, liar = await cheats.run(network, holders)
+        await self._remove(network, put, liar)
+        network, settled = await self._settle(network)
+        if self._keep:
+            await devnet_run.bring_up(network, network.processes)
         return Outcome(
             nodes=self._nodes,
             killed=self._kill,
@@ -218,10 +214,14 @@ class Demo:
             self._directory / "stranger", network.network(), self._entropy
         )
         self._fact(f"a second home gets the verify link: {put.verify}")
-        checked = await self._ask(network, lambda c: c.check(put.verify, deep=False), stranger)
-        self._fact(f"{checked.leaves:,} leaves drawn, {format_size(checked.bytes)} of proofs read")
-        healthy = checked.state is FileState.HEALTHY
-        self._hold(healthy, f"state: {checked.state.value}; {checked.confidence}")
+        audited = await self._ask(network, lambda c: c.audit(put.verify, leaves=LEAVES), stranger)
+        moved = format_size(audited.moved_bytes)
+        self._fact(f"{audited.leaves} leaves drawn, {moved} moved in {audited.seconds:.2f} s")
+        all_held = audited.held == len(audited.holders)
+        self._hold(all_held, f"{audited.held} holders proved it; {audited.confidence}")
+        report = await asyncio.to_thread(verify_file, audited.bundle, network.network())
+        bundle = format_size(len(audited.bundle))
+        self._hold(report.ok, f"its bundle, {bundle}, shows it to anybody, with all of them gone")
         try:
             out = self._directory / "stolen"
             await self._ask(network, lambda c: c.get(put.verify, out), stranger)
@@ -266,6 +266,18 @@ class Demo:
         self._hold(degraded, f"state: {checked.state.value}, and not healthy")
         return await self._read(network, wanted, "rotten")
 
+    async def _repair(self, network: Devnet) -> None:
+        self._chapter("Repaired")
+        repaired = await self._ask(
+            network, lambda c: c.repair(self._name, dry_run=False, days=None, budget=None)
+        )
+        moved = format_size(repaired.bytes)
+        self._fact(
+            f"{repaired.leaves} leaves given back, {repaired.rebuilt} shards rebuilt; {moved} moved"
+        )
+        whole = repaired.state is FileState.HEALTHY
+        self._hold(whole, f"state: {repaired.state.value}, without the plaintext")
+
     async def _holders(self, network: Devnet) -> list[Process]:
         """The processes that hold shards of the file, not only copies of its manifest."""
         info = await self._ask(network, lambda c: c.info(self._name))
@@ -273,31 +285,33 @@ class Demo:
         held = {holder.node for holder in info.holders if holder.bytes >= shard_bytes}
         return [process for process in network.processes if process.node_id in held]
 
-    async def _remove(self, network: Devnet, put: PutResult) -> None:
+    async def _remove(self, network: Devnet, put: PutResult, liar: Process) -> None:
         self._chapter("Removed")
         removed = (await self._ask(network, lambda c: c.rm([put.name])))[0]
-        told = not removed.pending_nodes
-        self._hold(told, f"{format_size(removed.freed_bytes)} freed, every holder told")
+        told = not set(removed.pending_nodes) - {liar.node_id}
+        freed = format_size(removed.freed_bytes)
+        self._hold(told, f"{freed} freed, every holder told that still has a deal")
         left = await self._ask(network, lambda c: c.ls())
         self._hold(not left, "no name is left in the catalogue")
 
-    async def _settle(self, network: Devnet) -> Settlement:
+    async def _settle(self, network: Devnet) -> tuple[Devnet, Settlement]:
         self._chapter("Settled")
+        network, _ = devnet_run.stop(network, network.of_role("node"))
+        self._fact("all nodes claim what they were promised, and stop")
         found = await settlement(network)
         for line in found.table():
             self._fact(line)
-        self._fact("disk is paid by proofs of spacetime, which nodes do not give yet")
         self._hold(
             found.agrees,
-            f"the client's wallet says it paid {found.paid:,} for bandwidth, and {found.fees:,} in "
-            f"fees; {found.locked:,} are locked",
+            f"the client's wallet says it paid {found.paid:,}, {found.burned:,} of it burned, and "
+            f"{found.fees:,} in fees; {found.locked:,} are locked",
         )
         self._hold(
             found.sum == found.supply,
             f"{found.entries:,} entries replayed, every signature, rule and root; all cells "
             f"together have the {found.supply:,} credits of the beginning",
         )
-        return found
+        return network, found
 
     async def _read(self, network: Devnet, wanted: str, label: str) -> float:
         out = self._directory / f"read-{label}"
@@ -323,18 +337,6 @@ class Demo:
         )
         async with opened as client:
             return await work(client)
-
-    def _chapter(self, title: str) -> None:
-        self._tell(Line("chapter", title))
-
-    def _fact(self, text: str) -> None:
-        self._tell(Line("fact", text))
-
-    def _hold(self, held: bool, text: str) -> None:
-        """Tell what was checked, or end the story."""
-        if not held:
-            raise StoryBroken(f"this did not hold: {text}")
-        self._tell(Line("held", text))
 
 
 def end_network(directory: Path) -> None:

@@ -1,8 +1,9 @@
 """A local network of real processes in one folder, and the client home that uses it.
 
-Everything is under the folder: ``node1`` .. ``nodeN``, ``witness1``, ``witness2``, ``operator``
-(who founded the network and runs its ledger) and ``client`` are homes, ``network.toml`` is what all
-of them joined and names one node to start from, ``devnet.json`` tells programs where everything is.
+Everything is under the folder: ``node1`` .. ``nodeN``, ``witness1``, ``witness2``, ``verifier``,
+``operator`` (who founded the network and runs its ledger) and ``client`` are homes;
+``network.toml`` is what all of them joined and names one node to start from, ``devnet.json`` tells
+programs where everything is.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Devnet:
         return Home(self.directory / OPERATOR)
 
     def of_role(self, role: str) -> list[Process]:
-        """The processes of one role: ``node``, ``ledger`` or ``witness``."""
+        """The processes of one role: ``node``, ``ledger``, ``witness`` or ``verifier``."""
         return [process for process in self.processes if process.role == role]
 
     def network(self) -> Network:

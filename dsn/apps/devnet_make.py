@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from dsn.apps.devnet import CLIENT, LOCK_FILE, OPERATOR, Devnet, Process, free_port, publish, sign
-from dsn.apps.provider import configure
-from dsn.config import FILE_NAME
+from dsn.apps.provider import configure, set_prices
+from dsn.config import FILE_NAME, ProviderSettings
 from dsn.core.keys import KEY_BYTES, IdentityKeys, SigningKey, node_id_of
 from dsn.dht.network import Genesis, Network, PlacementGroup, format_network
 from dsn.errors import UsageError
-from dsn.ids import NO_NETWORK, format_node_id
+from dsn.ids import NO_NETWORK, format_base32, format_node_id
 from dsn.ledger.params import LedgerParams
 from dsn.ledger.settlement import NO_ADDRESS, SettlementKey
 from dsn.ledger.typed import Domain
@@ -25,16 +25,17 @@ from dsn.store.files import write_atomic
 from dsn.store.home import Home
 
 MAX_NODES: Final = 250
-"""Node N has the address 127.0.N.1; the ledger and its witnesses come after them."""
+"""Node N has the address 127.0.N.1; the ledger, its witnesses and the verifier come after them."""
 VOLUME: Final = "volume"
 DEFAULT_CAPACITY_BYTES: Final = 100 * 10**9
 WITNESSES: Final = 2
-SUPPLY: Final = 10**15
+SUPPLY: Final = 10**16
 """Credits at genesis: all are the operator's, who pays each new key from them."""
 ENTRY_FEE: Final = 100
 VDF_ITERATIONS: Final = 10_000
 VDF_BITS: Final = 512
 """So many squarings take about 0.1 s: nobody grinds a local network."""
+HOUR_S: Final = 3_600
 SALT_MS: Final = 10_000
 """Longer than a busy machine keeps a process waiting."""
 
@@ -69,7 +70,9 @@ def create(
         root = entropy(KEY_BYTES)
         Home.create(directory / OPERATOR, root)
         Home.create(directory / CLIENT, entropy(KEY_BYTES))
-        processes = [_node(directory, number, capacity_bytes, entropy) for number in _upto(nodes)]
+        processes = [
+            _node(directory, number, capacity_bytes, epoch_s, entropy) for number in _upto(nodes)
+        ]
         witnesses = list[bytes]()
         if epoch_s is not None:
             processes.append(_service(directory / OPERATOR, "ledger", MAX_NODES + 1))
@@ -77,6 +80,7 @@ def create(
                 home = Home.create(directory / f"witness{number}", entropy(KEY_BYTES))
                 processes.append(_service(home.path, "witness", MAX_NODES + 1 + number))
                 witnesses.append(_public(home))
+            processes.append(_verifier(directory, MAX_NODES + 2 + WITNESSES, entropy))
         genesis = Genesis(
             "devnet",
             int(clock.now_s()),
@@ -120,20 +124,38 @@ def _params(root: bytes, witnesses: Sequence[bytes], epoch_s: int) -> LedgerPara
     )
 
 
-def _node(directory: Path, number: int, capacity_bytes: int, entropy: Entropy) -> Process:
-    """The home of node ``number``, and its process as it will be."""
+def _node(
+    directory: Path, number: int, capacity_bytes: int, epoch_s: int | None, entropy: Entropy
+) -> Process:
+    """The home of node ``number``, and its process as it will be.
+
+    An epoch, however short, pays as an hour: so one sees what it pays.
+    """
     home, host = Home.create(directory / f"node{number}", entropy(KEY_BYTES)), _host(number)
     address = f"{host}:{free_port(host)}"
     configure(home, capacity_bytes, address, "", home.path / FILE_NAME)
+    if epoch_s is not None:
+        price = ProviderSettings().disk_price * HOUR_S // epoch_s
+        set_prices(home.path / FILE_NAME, {"disk_price": price})
     return _process(home, "node", address, home.path / VOLUME)
 
 
 def _service(path: Path, role: str, number: int) -> Process:
-    """The process of a ledger or witness on the home at ``path``, and where it listens."""
+    """The process of a ledger, witness or verifier on the home at ``path``, and its settings."""
     home, host = Home(path), _host(number)
     address = f"{host}:{free_port(host)}"
     write_atomic(path / FILE_NAME, f"[{role}]\nlisten = {json.dumps(address)}\n".encode())
     return _process(home, role, address, path / "ledger")
+
+
+def _verifier(directory: Path, number: int, entropy: Entropy) -> Process:
+    """The process of a new verifier, which the client believes."""
+    home = Home.create(directory / "verifier", entropy(KEY_BYTES))
+    process = _service(home.path, "verifier", number)
+    place = f"{format_base32(_public(home))}@{process.address}"
+    settings = f"[client]\nverifiers = {json.dumps([place])}\n"
+    write_atomic(directory / CLIENT / FILE_NAME, settings.encode())
+    return process
 
 
 def _process(home: Home, role: str, address: str, volume: Path) -> Process:

@@ -19,7 +19,12 @@ from dsn.runtime.control import ask_control
 from dsn.store.files import write_atomic
 from dsn.store.home import Home
 
-ROLES = {"node": ("provider", "run"), "ledger": ("ledger", "run"), "witness": ("witness", "run")}
+ROLES = {
+    "node": ("provider", "run"),
+    "ledger": ("ledger", "run"),
+    "witness": ("witness", "run"),
+    "verifier": ("verifier", "run"),
+}
 """The command that runs each role."""
 FIRST_ROLES = ("ledger", "witness")
 """Up before the others and down after them: nodes are paid when they end."""
@@ -46,6 +51,8 @@ def launch(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
     for old, new in zip(chosen, placed, strict=True):
         if old != new:
             _readdress(old, new)
+            if new.role == "verifier":
+                _readdress(old, new, devnet.client_home)
     before, devnet = devnet, devnet.updated(placed)
     if _named(before) != _named(devnet):
         publish(devnet, sign(devnet, devnet.network().genesis))
@@ -102,7 +109,8 @@ async def _enrol_all(devnet: Devnet) -> None:
     """Give every home that pays or is paid an account, with credits from the faucet."""
     from dsn.apps.wallet import enrol
 
-    homes = [devnet.client_home, *(Path(process.home) for process in devnet.of_role("node"))]
+    paid = [*devnet.of_role("node"), *devnet.of_role("verifier")]
+    homes = [devnet.client_home, *(Path(process.home) for process in paid)]
     async with asyncio.TaskGroup() as group:
         for path in homes:
             group.create_task(enrol(Home(path)))
@@ -200,10 +208,13 @@ def _with_free_port(process: Process) -> Process:
     return replace(process, address=f"{host}:{free_port(host)}")
 
 
-def _readdress(old: Process, new: Process) -> None:
-    """Let a process listen where it is now; whatever else its owner set stays as it is."""
-    path = Path(new.home) / FILE_NAME
-    text = path.read_text(encoding="utf-8").replace(f'"{old.address}"', f'"{new.address}"')
+def _readdress(old: Process, new: Process, home: Path | None = None) -> None:
+    """Let settings say where a process listens now; whatever else their owner set stays as it is.
+
+    They are its own, or those of a ``home`` that names it.
+    """
+    path = (home or Path(new.home)) / FILE_NAME
+    text = path.read_text(encoding="utf-8").replace(f'{old.address}"', f'{new.address}"')
     write_atomic(path, text.encode())
 
 

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from dsn.apps.gets import Gets
 
 
+def child_key(owner_key: bytes, number: int) -> bytes:
+    """The owner's 16-byte key of file ``number`` that a directory's put stored with it."""
+    return hkdf(owner_key, tags.DIRECTORY + number.to_bytes(4, "big"), LINK_KEY_BYTES)
+
+
 async def store_directory(puts: Puts, folder: Path, name: str, notice: NoticeSink) -> None:
     """Store ``folder`` with all it holds under ``name``.
 
@@ -47,10 +52,7 @@ async def store_directory(puts: Puts, folder: Path, name: str, notice: NoticeSin
     paths = list(_walk(folder, notice))
     sizes = {path: status.st_size for path, status in paths if stat.S_ISREG(status.st_mode)}
     packs = plan_packs((path, size) for path, size in sizes.items())
-    keys = (
-        hkdf(owner_key, tags.DIRECTORY + i.to_bytes(4, "big"), LINK_KEY_BYTES)
-        for i in itertools.count()
-    )
+    keys = (child_key(owner_key, number) for number in itertools.count())
     targets: dict[str, Capability | Packed] = {}
     children, links = [], []
     for number, pack in enumerate(packs):

@@ -5,13 +5,15 @@ Spec: docs/spec/economy.md#deal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 from dsn.apps.deal_book import DealBook, Sender
 from dsn.apps.deal_file import ClientDeal, Stage
 from dsn.apps.deal_plan import (
+    LEAST_LEAVES,
     Step,
     Want,
     affordable,
@@ -26,17 +28,19 @@ from dsn.apps.deal_signing import Signing
 from dsn.apps.nodes import Nodes, ask
 from dsn.errors import DsnError, EntryRefused, PeerError, TransportError
 from dsn.ids import ID_BYTES, NodeId
-from dsn.ledger.bodies import CloseDeal, Open, TopUp
+from dsn.ledger.bodies import CloseDeal, Open, Quit, TopUp
 from dsn.ledger.cells import NO_NODE
 from dsn.ledger.entry import Body
 from dsn.ledger.params import MAX_TERM
-from dsn.ledger.settlement import Address
+from dsn.ledger.settlement import NO_ADDRESS, Address
 from dsn.ledger.terms import Terms
 from dsn.ports import Entropy
 from dsn.rpc.deals import TIMEOUT_S, DealPeer
 
 Refusals = dict[NodeId, DsnError]
 """Nodes that have no deal for what was wanted, and why."""
+_ENDING_ENTRIES: Final = 3
+"""A quit, and two closes."""
 
 
 class Escrow:
@@ -96,11 +100,73 @@ class Escrow:
                 deal.coming += want.leaves
         return refused
 
+    async def open_reserves(
+        self, delegate: Address, wants: Mapping[NodeId, Want], days: float
+    ) -> tuple[list[ClientDeal], Refusals]:
+        """Open a deal of its own with each node, in which ``delegate`` may do what is wanted.
+
+        Returns:
+            The deals that are open now, and why other nodes have none.
+
+        Raises:
+            As ``cover``.
+        """
+        await self._book.look()
+        self._end(days)
+        drafts, refused = await self._drafts(wants, days)
+        for node, deal in drafts.items():
+            leaves = wants[node].leaves + LEAST_LEAVES
+            deal.cell = replace(
+                deal.cell, terms=replace(deal.terms, delegate=delegate, delegate_leaves=leaves)
+            )
+        left = self.budget - self.spent if self.budget else None
+        available = await self._available()
+        steps = affordable(drafts, wants, self._fee, available=available, left=left, roomy=False)
+        calls = {node: self._bodies(drafts[node], step) for node, step in steps.items()}
+        bodies = await ask(calls, enough=len(calls), most_s=TIMEOUT_S)
+        entries = [body for each in bodies.values() for body in each if isinstance(body, Open)]
+        refusal = await self._send(list(entries))
+        signed = {entry.agreed.client_signature for entry in entries}
+        ours = [deal for deal in self._book.deals if deal.agreed.client_signature in signed]
+        opened = [deal for deal in ours if deal.stage is Stage.OPEN]
+        if refusal is not None and not opened:
+            raise refusal
+        self.spent += sum(price(drafts[deal.node], steps[deal.node], self._fee) for deal in opened)
+        return opened, refused | bodies.failed
+
     async def close_over(self) -> None:
         """Get back what deals that are over have left, as far as the ledger lets us now."""
         if over := self._book.over():
             with suppress(DsnError):
                 await self._sender.send([CloseDeal(deal.deal, None) for deal in over], wait=False)
+
+    async def quit_unused(self, busy: Collection[NodeId]) -> None:
+        """End deals that hold nothing any more, but for those with ``busy`` nodes.
+
+        What a node does not know yet of a drop, or the ledger cannot be told now, waits for the
+        next time.
+        """
+        if not any(self._is_unused(deal, busy) for deal in self._book.deals):
+            return
+        with suppress(DsnError):
+            await self._book.look()
+            unused = [deal for deal in self._book.deals if self._is_unused(deal, busy)]
+            if unused:
+                await self._sender.send([Quit(deal.deal) for deal in unused], wait=False)
+
+    def _is_unused(self, deal: ClientDeal, busy: Collection[NodeId]) -> bool:
+        """Whether a deal held something, holds nothing, and locks more than it costs to end it."""
+        cell, purse = deal.cell, deal.purse
+        empty = not (deal.leaves or deal.coming or cell.leaves or purse.owed)
+        back = cell.disk_escrow + cell.bandwidth_escrow + cell.voucher_paid - purse.credits
+        return (
+            empty
+            and purse.traffic.ingress_bytes > 0
+            and deal.node not in busy
+            and self._book.open(deal.node) is deal
+            and self._book.epoch + cell.terms.notice < cell.last
+            and back > _ENDING_ENTRIES * self._fee
+        )
 
     def _lacking(self, wants: Mapping[NodeId, Want], days: float) -> dict[NodeId, Want]:
         return {node: want for node, want in wants.items() if not self._covers(node, want, days)}
@@ -160,9 +226,16 @@ class Escrow:
     ) -> tuple[dict[NodeId, ClientDeal], Refusals]:
         """The deal of each node, or one drafted by its terms."""
         deals = {node: deal for node in wants if (deal := self._book.current(node)) is not None}
-        strangers = [node for node in wants if node not in deals]
-        calls = {node: self._nodes.offer(node) for node in strangers}
+        drafts, refused = await self._drafts([node for node in wants if node not in deals], days)
+        return deals | drafts, refused
+
+    async def _drafts(
+        self, nodes: Iterable[NodeId], days: float
+    ) -> tuple[dict[NodeId, ClientDeal], Refusals]:
+        """A deal with each of ``nodes``, drafted by its terms."""
+        calls = {node: self._nodes.offer(node) for node in nodes}
         offers = await ask(calls, enough=len(calls))
+        deals: dict[NodeId, ClientDeal] = {}
         refused: Refusals = dict(offers.failed)
         payees = {offer.terms.settlement for offer in offers.values()}
         accounts = await self._book.ledger.accounts(payees)
@@ -195,6 +268,8 @@ class Escrow:
         """What to enter for one deal, signed by its node and written down."""
         if deal.stage is Stage.DRAFT:
             terms = replace(deal.terms, disk_escrow=step.disk, bandwidth_escrow=step.bandwidth)
+            if terms.delegate != NO_ADDRESS:
+                terms = replace(terms, delegate_credits=step.bandwidth)
             deal = await self._signing.open(deal.node, terms, self._book.epoch)
             self._book.add(deal)
             return [Open(deal.agreed)]

@@ -17,7 +17,7 @@ from dsn.store.files import write_atomic
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One bad shard: whose, ``wrong`` or ``lost``, and what it was."""
+    """One bad shard: whose, ``wrong``, ``lost`` or ``declared_lost``, and what it was."""
 
     node: str
     kind: str

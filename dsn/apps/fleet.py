@@ -1,9 +1,14 @@
-"""The put streams of one session, and a watch that gives up nodes that owe progress."""
+"""The put streams of one session, and a watch that gives up nodes that owe progress.
+
+A node that takes nothing may be waiting to be paid for bytes that only it counted, as a read that
+broke off leaves them: it is asked once what it counted, before its patience or ours ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from dsn.apps.deals import Deals
 from dsn.apps.lanes import Lane, LargeLane, ReceiptFuture, SmallLane
@@ -14,9 +19,12 @@ from dsn.ids import Commit, NetworkId, NodeId, short
 from dsn.machines.upload import stall_limit_s
 from dsn.ports import Clock
 from dsn.rpc.channel import NodePeer
+from dsn.rpc.deals import DealPeer
 from dsn.units import MIB, SMALL_SHARD_BYTES
 
 WATCH_S = 0.1
+QUIET_S = 0.5
+"""A node under a deal that takes nothing for so long is asked what it counted."""
 QUEUED_BYTES = 64 * MIB
 """Frames queued over all lanes; each lane gets one at least and two at most."""
 
@@ -73,6 +81,7 @@ class Fleet:
         self._on_failure, self._has_spares = on_failure, has_spares
         self._large: dict[NodeId, LargeLane] = {}
         self._small: dict[NodeId, SmallLane] = {}
+        self._evening: dict[NodeId, asyncio.Task[None]] = {}
         self._watch = asyncio.create_task(self._watch_lanes())
         self.failed: set[NodeId] = set()
         self.width = 1
@@ -115,7 +124,10 @@ class Fleet:
         waits_s = [lane.slowest_s for _, lane in self._lanes()]
         limit_s = stall_limit_s(waits_s, self._has_spares())
         for node, lane in self._lanes():
-            if lane.stalled_s() > limit_s:
+            stalled_s = lane.stalled_s()
+            if stalled_s > QUIET_S and node not in self._evening and self._deals.has_deal(node):
+                self._evening[node] = asyncio.create_task(self._even(node))
+            if stalled_s > limit_s:
                 lane.fail(TimedOut(f"{short(node)} made no progress for {limit_s:.1f} s"))
             if lane.error is not None:
                 self.fail(node, lane.error)
@@ -133,8 +145,18 @@ class Fleet:
 
     async def close(self) -> None:
         """End all streams."""
-        self._watch.cancel()
+        for task in (self._watch, *self._evening.values()):
+            task.cancel()
         await asyncio.gather(*(lane.close() for _, lane in self._lanes()))
+
+    async def _even(self, node: NodeId) -> None:
+        """Agree with ``node`` on what was moved, and pay all of it; if it cannot be, it stalls."""
+        with suppress(DsnError):
+            peer = DealPeer(self._nodes.line(node))
+            await self._deals.agree(node, await peer.pay(self._deals.deal_id(node), None))
+            voucher = self._deals.voucher(node, all_of_it=True)
+            if voucher is not None:
+                await self._deals.hand_over(node, voucher)
 
     async def _watch_lanes(self) -> None:
         while True:

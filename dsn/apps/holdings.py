@@ -3,6 +3,9 @@
 The client journals a revision before it sends it and never signs two contents for one
 number: after a crash it first sends the journalled bytes again. Where nodes are paid, revisions
 are under the deal that is open with a node; what was held under one that is over is forgotten.
+
+A revision that only the node stands for is a loss it declared. It counts as what both hold from
+then on if the ledger says the same, and what went with it is remembered as a fault.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsn.apps.deals import Deals
+from dsn.apps.faults import Faults
 from dsn.apps.nodes import Nodes
 from dsn.apps.paying import Payer, make_good
 from dsn.core.codec import Reader, Writer
@@ -45,6 +49,8 @@ from dsn.wire.convert import (
 PAGE_ENTRIES = 16_384
 MAX_CHANGES = 16_384
 """Commits in one revision request: half a message."""
+DECLARED_LOST = "declared_lost"
+"""The kind of fault that a node owned up to."""
 _OLD_BYTES = 3 * 8 + HASH_BYTES
 """What came before the entries in files that did not name a deal."""
 
@@ -63,10 +69,20 @@ class Held:
 class Holdings:
     """The newest revision and the holdings of every node, kept in one folder."""
 
-    def __init__(self, folder: Path, nodes: Nodes, identity: SigningKey, *, deals: Deals) -> None:
-        """Keep state in ``folder``; sign as ``identity``, or under ``deals`` with their key."""
+    def __init__(
+        self, folder: Path, nodes: Nodes, identity: SigningKey, *, deals: Deals, faults: Faults
+    ) -> None:
+        """Keep state in ``folder``; sign as ``identity``, or under ``deals`` with their key.
+
+        Args:
+            folder: Made if it is not there.
+            nodes: The other parties.
+            identity: Signs where nobody pays.
+            deals: Under which the rest is held.
+            faults: Told what nodes declare lost.
+        """
         self._folder, self._nodes, self._identity = folder, nodes, identity
-        self._deals = deals
+        self._deals, self._faults = deals, faults
         self._add: dict[NodeId, dict[Commit, int]] = {}
         self._drop: dict[NodeId, set[Commit]] = {}
         self._loaded: dict[NodeId, Held] = {}
@@ -187,7 +203,7 @@ class Holdings:
         deal = self._deals.get(node)
         if deal is not None and self._deals.params is not None:
             domain = self._deals.params.domain
-            return DealParties(domain, deal.terms.client, deal.terms.provider)
+            return DealParties(domain, deal.payer, deal.terms.provider)
         public = self._nodes.contact(node).public_key
         return Parties(self._nodes.network.network_id, public, self._identity.public)
 
@@ -235,20 +251,43 @@ class Holdings:
                 raise PeerError(f"{short(node)} lists its holdings in circles", peer=name)
             entries, newest = entries + reply.holdings, reply.revision
             more, after = reply.more and bool(page), page[-1][0] if page else after
-        held = _held(self._checked(node, newest), entries)
+        held = _held(await self._checked(node, newest), entries)
         if held.tree.root != held.base.root:
             raise PeerError(
                 f"{short(node)} lists other holdings than it signed", peer=format_node_id(node)
             )
+        if newest.number and not newest.client_signature:
+            await self._note_losses(node, held)
         self._loaded[node] = held
         self._store(node, held)
         self._deals.revised(node, held.base.leaves)
 
-    def _checked(self, node: NodeId, wire: types_pb2.Revision) -> Revision:
+    async def _note_losses(self, node: NodeId, held: Held) -> None:
+        """Of what is not held there any more, remember what is lost, and sign for the rest again.
+
+        A loss undoes what both signed for and the ledger did not have yet.
+        """
+        if not self._file(node).exists():
+            return
+        before, peer = decode_held(self._file(node).read_bytes()), self._nodes.peer(node)
+        gone = before.leaves.keys() - held.leaves.keys() - self._drop.get(node, set())
+        for commit in gone if before.base.deal == held.base.deal else ():
+            try:
+                is_whole = not (await peer.put_leaves(commit, {})).rotten
+            except DsnError:
+                is_whole = False
+            if is_whole:
+                self.add(node, commit, before.leaves[commit])
+            else:
+                self._faults.note(node, commit, DECLARED_LOST, f"shard {commit.hex()[:10]}")
+
+    async def _checked(self, node: NodeId, wire: types_pb2.Revision) -> Revision:
         deal = self._deals.deal_id(node)
         if wire.number == 0:
             return first_revision(deal)
         revision = Revision(deal, wire.number, wire.shards, wire.leaves, wire.holdings_root)
+        if not wire.client_signature and await self._is_on_ledger(node, revision):
+            return revision
         try:
             verify_client_signature(revision, self._signers(node), wire.client_signature)
         except DsnError as error:
@@ -256,6 +295,19 @@ class Holdings:
                 f"{short(node)} shows a revision that we never signed", peer=format_node_id(node)
             ) from error
         return revision
+
+    async def _is_on_ledger(self, node: NodeId, revision: Revision) -> bool:
+        """Whether ``revision`` (untrusted) is what the ledger has installed of its deal.
+
+        Raises:
+            Unreachable: ``ledger_unreachable``.
+        """
+        await self._deals.moment()
+        deal = self._deals.get(node)
+        if deal is None or deal.deal != revision.deal:
+            return False
+        cell = deal.cell
+        return revision == Revision(cell.deal, cell.number, cell.shards, cell.leaves, cell.root)
 
     def _load_drops(self) -> None:
         path = self._folder / "drops"

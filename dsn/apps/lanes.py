@@ -1,4 +1,9 @@
-"""Put streams to one node: groups up, paid ahead, receipts down; no patience without progress."""
+"""Put streams to one node: groups up, receipts down; no patience without progress.
+
+Small shards are paid in the message that brings them, large ones as their frames go: whenever
+half a window is owed a voucher goes beside the stream, and the node never has more than a window
+of what it has taken.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dsn.apps.paying import Payer
 from dsn.errors import DsnError, MalformedMessage, PeerError, TimedOut
@@ -47,6 +53,13 @@ class Small:
     sent: Sent
 
 
+class Message(NamedTuple):
+    """What goes out, and how much of it is a shard's bytes."""
+
+    data: bytes
+    paid_bytes: int
+
+
 class Lane(ABC):
     """One PutShard stream; once it has an ``error``, every receipt still owed fails with it."""
 
@@ -56,7 +69,8 @@ class Lane(ABC):
         self.error: DsnError | None = None
         self.slowest_s = 0.0
         self._payer, self._network, self._clock = payer, network, clock
-        self._announced = 0
+        self._unsigned = 0
+        """Bytes that the payer counts as sent and nobody signed for yet."""
         self._stream = peer.put_shards()
         self._owed: deque[Sequence[Sent]] = deque()
         self._due_s = clock.monotonic_s()
@@ -115,16 +129,10 @@ class Lane(ABC):
         if not self._owed and not self._busy():
             self._due_s = self._clock.monotonic_s()
 
-    def _announce(self, header: node_pb2.PutHeader, size: int) -> bytes:
-        """The message that ``header`` is, once ``size`` bytes that follow are paid."""
-        self._announced += size
-        self._payer.announce(header, size)
-        return header.SerializeToString()
-
     def _take_back(self) -> None:
-        """What was announced and got no receipt does not count as sent."""
-        self._payer.unsent(self._announced)
-        self._announced = 0
+        """What went out, or was announced, and got no receipt does not count as sent."""
+        self._payer.unsent(self._unsigned)
+        self._unsigned = 0
 
     async def _run(self) -> None:
         try:
@@ -170,7 +178,7 @@ class Lane(ABC):
             verify_receipt(receipt, signature, network=self._network, public_key=public_key)
             if not sent.receipt.done():
                 sent.receipt.set_result(receipt)
-            self._announced -= sent.length
+            self._unsigned -= sent.length
         self._owed.popleft()
 
 
@@ -181,25 +189,26 @@ class LargeLane(Lane):
         self, peer: NodePeer, payer: Payer, network: NetworkId, clock: Clock, depth: int
     ) -> None:
         """Open the stream."""
-        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(depth)
+        self._queue: asyncio.Queue[Message | None] = asyncio.Queue(depth)
+        self._vouchers: asyncio.Queue[node_pb2.Voucher | None] = asyncio.Queue()
         super().__init__(peer, payer, network, clock)
+        self._tasks.append(asyncio.create_task(self._pay()))
 
     async def begin(self, length: int) -> None:
         """Start a shard of ``length`` bytes; its frames follow."""
         if self.error is not None:
             return
+        header = node_pb2.PutHeader(length=length)
         try:
-            header = self._announce(node_pb2.PutHeader(length=length), length)
+            self._payer.begin(header, length)
         except DsnError as error:
             self.fail(error)
         else:
-            await self.send(header)
+            await self._put(Message(header.SerializeToString(), 0))
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, frame: bytes) -> None:
         """Queue a frame; returns once there is room, at once on a failed lane."""
-        self._wait_begins()
-        if self.error is None:
-            await self._queue.put(message)
+        await self._put(Message(frame, len(frame)))
 
     async def end(self, commit: Commit, length: int) -> ReceiptFuture:
         """End the shard; the receipt comes once the node holds it for good."""
@@ -207,8 +216,13 @@ class LargeLane(Lane):
         sent = new_sent(commit, length, self.error)
         if self.error is None:
             self._owed.append([sent])
-            await self.send(node_pb2.PutTrailer(commit=commit).SerializeToString())
+            await self._put(Message(node_pb2.PutTrailer(commit=commit).SerializeToString(), 0))
         return sent.receipt
+
+    async def _put(self, message: Message) -> None:
+        self._wait_begins()
+        if self.error is None:
+            await self._queue.put(message)
 
     def _busy(self) -> bool:
         return not self._queue.empty()
@@ -217,9 +231,29 @@ class LargeLane(Lane):
         await self._queue.put(None)
 
     async def _send(self) -> None:
-        while (message := await self._queue.get()) is not None:
-            await self._write(message)
-            del message
+        try:
+            while (message := await self._queue.get()) is not None:
+                await self._write(message.data)
+                self._count(message.paid_bytes)
+                del message
+        finally:
+            self._vouchers.put_nowait(None)
+
+    def _count(self, size: int) -> None:
+        """What went out is paid once half a window of it is owed, not before."""
+        if self.error is None and size:
+            self._unsigned += size
+            voucher = self._payer.sent(size)
+            if voucher is not None:
+                self._vouchers.put_nowait(voucher)
+
+    async def _pay(self) -> None:
+        """Bring vouchers beside the stream, so that no frame waits for one to be on its way."""
+        try:
+            while (voucher := await self._vouchers.get()) is not None:
+                await self._payer.hand_over(voucher)
+        except DsnError as error:
+            self.fail(error)
 
     async def _drain(self) -> None:
         """Whoever is sending must not block on a lane that is gone."""
@@ -276,7 +310,9 @@ class SmallLane(Lane):
                 message.records.append(small.record)
             sent.append(small.sent)
         self._owed.append(sent)
-        return self._announce(message, size)
+        self._unsigned += size
+        self._payer.announce(message, size)
+        return message.SerializeToString()
 
     async def _drain(self) -> None:
         error = self.error

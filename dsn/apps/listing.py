@@ -8,11 +8,20 @@ from typing import Final
 
 from dsn.apps.manifests import Manifest
 from dsn.apps.nodes import Nodes
-from dsn.apps.results import FileInfo, FileState, Holder, ListedFile, RenewResult
+from dsn.apps.results import (
+    FileInfo,
+    FileState,
+    Holder,
+    ListedFile,
+    Placed,
+    RemoveResult,
+    RenewResult,
+)
 from dsn.core.catalogue import Entry, Paid
 from dsn.core.keys import Kind
 from dsn.errors import DsnError, NotFound
-from dsn.ids import format_base32, format_node_id
+from dsn.ids import Commit, NodeId, format_base32, format_node_id
+from dsn.machines.placement import Reason
 
 ALLOWS = {
     Kind.READ: "whoever has this link can read the file and check that it is stored",
@@ -127,3 +136,31 @@ def renewed_rows(entries: Mapping[str, Entry], results: Iterable[RenewResult]) -
             paid = Paid(cost, result.expires_s, entry.paid.renew)
             rows.append(replace(entry, paid=paid))
     return [row for row in rows if row != entries[row.name]]
+
+
+def told(reason: Reason) -> Placed:
+    """Why a node holds a file or not, for people."""
+    candidate = reason.candidate
+    return Placed(
+        format_node_id(candidate.node),
+        candidate.address,
+        candidate.group,
+        candidate.free_bytes,
+        round(candidate.latency_s * 1e3, 1),
+        round(candidate.score, 2),
+        round(reason.weight, 4),
+        reason.verdict,
+        round(candidate.proven, 4),
+        candidate.dealt,
+    )
+
+
+def freed(
+    name: str, shards: Mapping[NodeId, Mapping[Commit, int]], told: set[NodeId]
+) -> RemoveResult:
+    """What was freed with a name: shard lengths by commit, by node; ``told`` are still to be."""
+    return RemoveResult(
+        name,
+        sum(sum(each.values()) for each in shards.values()),
+        tuple(sorted(format_node_id(node) for node in shards if node in told)),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -45,24 +45,30 @@ class Manifest:
     core: Core
     placement: Placement
     copies: tuple[Copies, ...]
+    head: Head
 
-    def shards(self) -> dict[NodeId, dict[Commit, int]]:
-        """Every stored shard of the file, manifest copies included: length by commit, by node."""
+    def shards(self, segments: Iterable[int] | None = None) -> dict[NodeId, dict[Commit, int]]:
+        """Stored shards, manifest copies included: length by commit, by node.
+
+        Args:
+            segments: Of these only; ``None``: of the whole file.
+        """
         held: dict[NodeId, dict[Commit, int]] = {}
         for copy in self.copies:
             held.setdefault(copy.node, {}).update(copy.shards)
-        for segment, row in enumerate(self.placement.rows):
+        for segment in range(len(self.placement.rows)) if segments is None else segments:
+            row = self.placement.rows[segment]
             length = self.core.layout.segment(segment).shard_bytes
             for place in row:
                 if place.held:
                     held.setdefault(self.placement.nodes[place.node], {})[place.commit] = length
         return held
 
-    def leaves(self) -> dict[NodeId, dict[Commit, int]]:
+    def leaves(self, segments: Iterable[int] | None = None) -> dict[NodeId, dict[Commit, int]]:
         """As ``shards``, with leaf counts."""
         return {
             node: {commit: leaf_count(length) for commit, length in shards.items()}
-            for node, shards in self.shards().items()
+            for node, shards in self.shards(segments).items()
         }
 
 
@@ -115,7 +121,8 @@ class Manifests:
         )
         placement = Placement(head.nodes, tuple(row for page in pages for row in page))
         await self._nodes.reach(head.nodes)
-        return Manifest(file_id, keys, head.sequence, core, placement, self._copies(head, body))
+        copies = self._copies(head, body)
+        return Manifest(file_id, keys, head.sequence, core, placement, copies, head)
 
     async def _newest_head(self, file_id: FileId, keys: FileKeys) -> tuple[PointerBody, Head]:
         """The head that the newest pointer names, of those in the DHT and with its holders.

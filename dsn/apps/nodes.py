@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TypeVar
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
 from dsn.apps.dht import Dht
 from dsn.dht.contact import Contact, subnet_of
@@ -31,6 +32,7 @@ CANDIDATES = 96
 TERMS_LEFT_S = 60.0
 """Terms that expire sooner are asked for again before a deal is made of them."""
 
+Rate = Callable[[], Awaitable[Mapping[NodeId, float]]]
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -77,6 +79,19 @@ async def ask(
     return answers
 
 
+class Partners(Protocol):
+    """Whom a client has deals with."""
+
+    @property
+    def only_dealt(self) -> bool:
+        """Whether no other node can be used."""
+        ...
+
+    def has_deal(self, node: NodeId) -> bool:
+        """Whether there is a deal with ``node`` to use."""
+        ...
+
+
 class Nodes:
     """The nodes of the network as one client meets them, and which were slow or gone."""
 
@@ -87,14 +102,21 @@ class Nodes:
         seek: Callable[[], Awaitable[int]],
         clock: Clock,
         entropy: Entropy,
+        rate: Rate | None = None,
     ) -> None:
-        """Find nodes through ``dht``; ``seek`` looks for contacts when no known one answers."""
+        """Find nodes through ``dht``; ``seek`` looks for contacts when no known one answers.
+
+        ``rate`` gives what verifiers say of nodes, from 0 to 1.
+        """
         self.dht, self.network = dht, dht.network
         self.clock = clock
         self.late: set[NodeId] = set()
         self.max_pending: dict[NodeId, int] = {}
         self.terms: dict[NodeId, SignedTerms] = {}
         self._connections, self._seek, self._entropy = connections, seek, entropy
+        self._rate = rate
+        self.partners: Partners | None = None
+        """Whom this client has deals with, once it is known."""
 
     def contact(self, node: NodeId) -> Contact:
         """How ``node`` is reached.
@@ -189,12 +211,22 @@ class Nodes:
         """Ask nodes for their terms; those that answer are candidates for placement."""
         contacts = {each.node_id: each for each in await self.discover(CANDIDATES)}
         enough = max(1, len(contacts) * 2 // 3)
+        proven = await self._rate() if self._rate else {}
         answers = await self.each(self._candidate, enough=enough, among=contacts)
         if not answers:
             raise Unreachable(
                 f"none of {len(contacts)} nodes answered", hint="see dsn doctor --net"
             )
-        return list(answers.values())
+        partners = self.partners
+        return [
+            replace(
+                each,
+                proven=proven.get(each.node, each.proven),
+                dealt=partners is not None and partners.has_deal(each.node),
+            )
+            for each in answers.values()
+            if partners is None or not partners.only_dealt or partners.has_deal(each.node)
+        ]
 
     async def reach(self, nodes: Iterable[NodeId]) -> None:
         """See where ``nodes`` are now, before they are needed; those not found count as late."""

@@ -32,8 +32,35 @@ class Payer:
         """Whether this stream is under a deal."""
         return self._mine is not None
 
+    def begin(self, header: node_pb2.PutHeader, size: int) -> None:
+        """Say in ``header`` under which deal a shard of ``size`` bytes follows.
+
+        Raises:
+            LimitReached: ``escrow_spent``: it cannot be paid to its end.
+        """
+        header.deal = self.deal
+        if self._mine is not None:
+            self._mine.purse.check_escrow(size)
+            _attach(header, self._deals.voucher(self.node))
+
+    def sent(self, size: int) -> node_pb2.Voucher | None:
+        """``size`` bytes of a shard went out; the voucher that is due now, if one is.
+
+        Raises:
+            LimitReached: ``escrow_spent``.
+        """
+        if self._mine is None:
+            return None
+        self._mine.purse.sending(size)
+        due = self._mine.purse.voucher_due()
+        return None if due is None else self._deals.voucher(self.node)
+
+    async def hand_over(self, voucher: node_pb2.Voucher) -> None:
+        """Bring ``voucher`` to the node, beside the stream; raises as ``Deals.hand_over``."""
+        await self._deals.hand_over(self.node, voucher)
+
     def announce(self, header: node_pb2.PutHeader, size: int) -> None:
-        """Say in ``header`` under which deal ``size`` bytes follow, and pay before they do.
+        """Say in ``header`` under which deal ``size`` bytes come with it, and pay for them.
 
         Raises:
             LimitReached: ``escrow_spent``.
@@ -44,7 +71,7 @@ class Payer:
             _attach(header, self._deals.voucher(self.node))
 
     def unsent(self, size: int) -> None:
-        """``size`` bytes that were announced got no receipt."""
+        """``size`` bytes that were sent, or announced, got no receipt."""
         if self._mine is not None:
             self._mine.purse.unsent(size)
 

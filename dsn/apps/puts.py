@@ -16,9 +16,10 @@ from dsn.apps.deals import Deals
 from dsn.apps.faults import Faults
 from dsn.apps.holdings import Holdings
 from dsn.apps.journal import Journal
+from dsn.apps.listing import told
 from dsn.apps.manifests import Manifest, Manifests
 from dsn.apps.names import Catalogue
-from dsn.apps.results import FileState, Placed, PutResult
+from dsn.apps.results import FileState, PutResult
 from dsn.apps.stored import StoredFile, sign_removal
 from dsn.apps.uploads import PutSession
 from dsn.core.capability import Capability, format_capability, make_capability
@@ -28,8 +29,7 @@ from dsn.core.keys import LINK_KEY_BYTES, FileKeys, Kind
 from dsn.core.layout import Scheme, default_scheme
 from dsn.core.manifest import FileKind, Private
 from dsn.errors import DsnError, NoSpace, NotFound, Unreachable
-from dsn.ids import Commit, FileId, NodeId, format_base32, format_node_id, short
-from dsn.machines.placement import Reason
+from dsn.ids import Commit, FileId, NodeId, format_base32, short
 from dsn.ports import Clock, Entropy
 from dsn.store.transfer import BytesSource, FileSource, Source, SpoolSource, read_all
 from dsn.units import INLINE_BYTES, MIB
@@ -270,6 +270,11 @@ class Puts:
 
     # the end
 
+    @property
+    def stored(self) -> list[tuple[str, StoredFile]]:
+        """Every name of this session, and the file or directory behind it."""
+        return [(name, file) for name, file, _ in self._named]
+
     async def results(self) -> list[PutResult]:
         """Make everything safe: names, signatures of both sides, samples read back.
 
@@ -336,7 +341,7 @@ class Puts:
             None if paid is None else paid.cost,
             None if paid is None else paid.expires_s,
             tuple(file.warnings),
-            tuple(_placed(reason) for reason in self.session.explain(file)),
+            tuple(map(told, self.session.explain(file))),
         )
 
     async def __aenter__(self) -> Self:
@@ -370,20 +375,6 @@ class Puts:
                 self.session.files.clear()
                 await self.change(stored)
             await self.session.revise_all()
-
-
-def _placed(reason: Reason) -> Placed:
-    candidate = reason.candidate
-    return Placed(
-        format_node_id(candidate.node),
-        candidate.address,
-        candidate.group,
-        candidate.free_bytes,
-        round(candidate.latency_s * 1e3, 1),
-        round(candidate.score, 2),
-        round(reason.weight, 4),
-        reason.verdict,
-    )
 
 
 def _spool(source: IO[bytes], spool: IO[bytes]) -> None:

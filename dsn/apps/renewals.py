@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from dsn.apps.deals import Deals
 from dsn.apps.gets import Gets
 from dsn.apps.manifests import Manifest, Manifests
 from dsn.apps.results import RenewResult
+from dsn.apps.targets import Target
 from dsn.core.capability import Capability
 from dsn.core.directory import Listing
-from dsn.core.keys import FileKeys, Kind
+from dsn.core.keys import Kind
 from dsn.core.manifest import FileKind
 from dsn.errors import NotFound
 from dsn.ids import FileId, NodeId, format_base32, format_node_id
@@ -20,7 +21,7 @@ Lengths = dict[NodeId, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class _Held:
     """A file, and the lengths of all its shards in bytes by node."""
 
     name: str | None
@@ -35,7 +36,7 @@ class Renewals:
         """Extend ``deals``; ``manifests`` say who holds what, and ``gets`` what folders list."""
         self._deals, self._manifests, self._gets = deals, manifests, gets
 
-    async def renew(self, files: Sequence[Held]) -> list[RenewResult]:
+    async def renew(self, targets: Iterable[Target]) -> list[RenewResult]:
         """Have files last as long as this client stores: one entry a deal for all of them.
 
         Raises:
@@ -43,13 +44,15 @@ class Renewals:
             LimitReached: ``over_budget``, ``not_enough_credit``, ``term_too_long``.
             Unreachable: ``ledger_unreachable``.
         """
+        fetched = [(each, await self._fetch(each)) for each in targets]
+        files = [_Held(each.name, each.file_id, await self._held(m)) for each, m in fetched]
         await self._deals.moment()
         ours = {node for file in files for node in self._ours(file)}
         before = [self._deals.cost(file.lengths, moved=False) for file in files]
         refused = await self._deals.reserve(dict.fromkeys(sorted(ours), 0))
         return [self._result(file, cost, refused) for file, cost in zip(files, before, strict=True)]
 
-    def _ours(self, file: Held) -> list[NodeId]:
+    def _ours(self, file: _Held) -> list[NodeId]:
         ours = [node for node in file.lengths if self._deals.get(node) is not None]
         if not ours:
             raise NotFound(
@@ -59,7 +62,7 @@ class Renewals:
             )
         return ours
 
-    def _result(self, file: Held, before: int, refused: Container[NodeId]) -> RenewResult:
+    def _result(self, file: _Held, before: int, refused: Container[NodeId]) -> RenewResult:
         ours = self._ours(file)
         expires_s = self._deals.expires_s(ours)
         assert expires_s is not None
@@ -72,12 +75,11 @@ class Renewals:
             tuple(sorted(map(format_node_id, left_out))),
         )
 
-    async def held(self, name: str | None, file_id: FileId, keys: FileKeys) -> Held:
-        """Who holds a file, or a directory with all it lists."""
-        manifest = await self._manifests.fetch(file_id, keys)
-        return Held(name, file_id, await self._held(manifest))
+    async def _fetch(self, target: Target) -> Manifest:
+        return await self._manifests.fetch(target.file_id, target.keys)
 
     async def _held(self, manifest: Manifest) -> Lengths:
+        """Who holds a file, or a directory with all it lists."""
         held = {node: list(shards.values()) for node, shards in manifest.shards().items()}
         if manifest.keys.kind not in (Kind.OWNER, Kind.READ):
             return held

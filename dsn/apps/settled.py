@@ -7,51 +7,52 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 from dsn.apps.devnet import Devnet, Process
+from dsn.apps.devnet_run import wait_epochs
+from dsn.apps.earnings import Earned
 from dsn.apps.ledger.check import check_store
 from dsn.apps.ledger.memory import load_cell
+from dsn.apps.node.money import earnings_at_home
 from dsn.apps.wallet import opened
 from dsn.errors import DsnError
 from dsn.ledger.cells import AccountCell, Cell, DealCell
 from dsn.ledger.settlement import Address, SettlementKey
-from dsn.runtime.control import ask_control
+from dsn.runtime.clock import SystemClock
 from dsn.store.home import Home
 from dsn.store.ledger import open_ledger
-
-PATIENCE_S: Final = 30.0
-POLL_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Earner:
-    """One provider: what its screen says, and what the ledger has of its vouchers."""
+    """One provider: what its screen says, and what the ledger has of its deals."""
 
     name: str
+    disk: int
     ingress: int
     egress: int
+    slashed: int
     unclaimed: int
     on_ledger: int
 
     @property
     def earned(self) -> int:
-        """What was redeemed, by the screen."""
-        return self.ingress + self.egress
+        """What is settled, by the screen."""
+        return self.disk + self.ingress + self.egress - self.slashed
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """All figures in credits.
 
-    No voucher is redeemed for less than ``fee``. ``paid`` is what the client's wallet says it
-    spent; ``supply`` what the ledger began with and ``sum`` what all its cells have now;
-    ``entries`` were replayed from the beginning.
+    ``paid`` is what the client's wallet says it spent, ``burned`` the part of it that nobody got;
+    ``supply`` what the ledger began with and ``sum`` what all its cells have now; ``entries`` were
+    replayed from the beginning.
     """
 
     earners: tuple[Earner, ...]
-    fee: int
     paid: int
+    burned: int
     fees: int
     locked: int
     supply: int
@@ -60,47 +61,54 @@ class Settlement:
 
     def table(self) -> Iterator[str]:
         """A line a provider, and their sum."""
-        yield f"{'credits':10}{'for storing':>12}{'reading':>12}{'earned':>12}{'on ledger':>12}"
-        rows = [(e.name, (e.ingress, e.egress, e.earned, e.on_ledger)) for e in self.earners]
+        titles = ("for disk", "storing", "reading", "earned", "on ledger")
+        yield f"{'credits':10}" + "".join(f"{title:>12}" for title in titles)
+        rows = [
+            (e.name, (e.disk, e.ingress, e.egress, e.earned, e.on_ledger)) for e in self.earners
+        ]
         columns = zip(*(amounts for _, amounts in rows), strict=True)
         for name, amounts in (*rows, ("together", [sum(column) for column in columns])):
             yield f"{name:10}" + "".join(f"{amount:>12,}" for amount in amounts)
 
     @property
     def agrees(self) -> bool:
-        """Whether all books say the same, to the unit, and nothing worth its fee waits."""
+        """Whether all books say the same, to the unit."""
         earned = sum(each.earned for each in self.earners)
-        settled = all(e.unclaimed <= self.fee and e.earned == e.on_ledger for e in self.earners)
-        return settled and earned == self.paid and self.supply == self.sum
+        settled = all(each.earned == each.on_ledger for each in self.earners)
+        return settled and earned + self.burned == self.paid and self.supply == self.sum
 
 
 async def settlement(network: Devnet) -> Settlement:
-    """Read all books, once nothing waits to be claimed: nodes claim every epoch.
+    """Read all books of a network whose nodes have ended: each claimed what it could.
 
     Raises:
         DsnError: A book cannot be read, or the ledger does not follow from its entries.
     """
-    params = network.network().ledger_params
-    assert params is not None
-    screens = await _claimed(network, params.entry_fee)
+    (ledger,) = network.of_role("ledger")
+    nodes = network.of_role("node")
+    await wait_epochs(network, 1)  # what the last claims did is published by then
+    screens = [await _earnings(process) for process in nodes]
     async with opened(Home.open(network.client_home)) as wallet:
         books = (await wallet.history()).accounting()
-    (ledger,) = network.of_role("ledger")
     cells, entries = await asyncio.to_thread(_replayed, ledger.volume)
     paid = _paid_by_provider(cells)
+    params = network.network().ledger_params
+    assert params is not None
     return Settlement(
         tuple(
             Earner(
                 process.name,
-                int(screens[process.name]["ingress"]),
-                int(screens[process.name]["egress"]),
-                int(screens[process.name]["unclaimed"]),
+                screen.disk,
+                screen.ingress,
+                screen.egress,
+                screen.slashed,
+                screen.unclaimed,
                 paid.get(_address(process), 0),
             )
-            for process in network.of_role("node")
+            for process, screen in zip(nodes, screens, strict=True)
         ),
-        params.entry_fee,
-        books.spent_bandwidth,
+        books.spent_bandwidth + books.spent_disk,
+        sum(cell.burned for cell in cells if isinstance(cell, DealCell)),
         books.fees,
         books.escrow,
         sum(amount for _, amount in params.allocation),
@@ -109,19 +117,10 @@ async def settlement(network: Devnet) -> Settlement:
     )
 
 
-async def _claimed(network: Devnet, fee: int) -> dict[str, dict[str, Any]]:
-    """What each provider's screen says, if need be after ``PATIENCE_S``."""
-    end_s = asyncio.get_running_loop().time() + PATIENCE_S
-    while True:
-        screens = {p.name: await _earnings(p) for p in network.of_role("node")}
-        waits = any(int(screen["unclaimed"]) > fee for screen in screens.values())
-        if not waits or asyncio.get_running_loop().time() > end_s:
-            return screens
-        await asyncio.sleep(POLL_S)
-
-
-async def _earnings(process: Process) -> dict[str, Any]:
-    return await ask_control(Home(Path(process.home)).control_socket, "earnings")
+async def _earnings(process: Process) -> Earned:
+    """What the screen of a provider says, whose node has ended."""
+    home = Home(Path(process.home))
+    return (await earnings_at_home(home, home.network(), home.load_root(), SystemClock())).sum
 
 
 def _replayed(place: str) -> tuple[list[Cell], int]:
@@ -137,7 +136,7 @@ def _paid_by_provider(cells: Iterable[Cell]) -> dict[Address, int]:
     paid: dict[Address, int] = {}
     for cell in cells:
         if isinstance(cell, DealCell):
-            so_far = paid.get(cell.terms.provider, 0)
+            so_far = paid.get(cell.terms.provider, 0) + cell.disk_paid - cell.burned
             paid[cell.terms.provider] = so_far + cell.voucher_paid + cell.delegate_paid
     return paid
 

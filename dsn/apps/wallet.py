@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from dsn.apps.deal_file import FOLDER, DealFolder
 from dsn.apps.ledger.account import LedgerAccount
-from dsn.apps.ledger.history import History, read_history
+from dsn.apps.ledger.history import History, locked, read_history
 from dsn.apps.ledger.light import LightClient
 from dsn.core import tags
 from dsn.core.keys import IdentityKeys, SigningKey, hkdf, node_id_of
@@ -16,7 +17,7 @@ from dsn.errors import EntryRefused, NotFound, UsageError
 from dsn.ids import NodeId
 from dsn.ledger.binding import KeyBinding, SignedBinding, sign_binding
 from dsn.ledger.bodies import Bind, Transfer
-from dsn.ledger.cells import AccountCell
+from dsn.ledger.cells import AccountCell, DealCell, DealState
 from dsn.ledger.settlement import NO_ADDRESS, Address, SettlementKey
 from dsn.rpc.channel import Connections
 from dsn.runtime.clock import SystemClock
@@ -70,7 +71,7 @@ class Wallet:
         """Use ``opened``."""
         self._identity = SigningKey(IdentityKeys.derive(root).identity_seed)
         self._key = SettlementKey.derive(root)
-        self._file = home.state / HISTORY_FILE
+        self._file, self._deals = home.state / HISTORY_FILE, home.state / FOLDER
         self._account = LedgerAccount(light, self._key)
         self.light = light
         self.address: Address = self._key.address
@@ -94,7 +95,14 @@ class Wallet:
         return await read_history(self.light, self.address, self._file)
 
     async def balance(self) -> Balance:
-        """What the account has, by the same reckoning as ``history``."""
+        """What the account has: from its deals if this home knows all of them, else by history."""
+        snapshot = await self.light.snapshot(self.address, DealFolder(self._deals).ids())
+        account, deals = snapshot.account, snapshot.deals.values()
+        parties = [(deal.terms.client, deal.terms.provider) for deal in deals if not _closed(deal)]
+        if sum(self.address in each for each in parties) == account.deals:
+            kept = sum(deal.collateral for deal in deals if deal.terms.provider == self.address)
+            escrow = sum(locked(deal, self.address) for deal in deals) - kept
+            return Balance(account.available, escrow, kept, account.available + escrow + kept)
         accounting = (await self.history()).accounting()
         return Balance(
             accounting.available, accounting.escrow, accounting.collateral, accounting.total
@@ -205,6 +213,10 @@ async def enrol(
     """
     async with opened(home, passphrase, patience_s=patience_s) as wallet:
         return await wallet.enrol()
+
+
+def _closed(deal: DealCell) -> bool:
+    return deal.state is DealState.CLOSED
 
 
 def settlement_seed(root: bytes) -> bytes:
