@@ -27,6 +27,8 @@ from dsn.units import MIB
 FILE_NAME = "dsn.toml"
 ENV_PREFIX = "DSN_"
 SEPARATOR = "__"
+QUICKNET: Final = "52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971"
+"""The hash of drand's chain of a round every three seconds, by which relays know it."""
 _SIZE: Final = TypeAdapter(Annotated[ByteSize, Field(gt=0)])
 
 Credits = Annotated[int, Field(ge=0, le=1 << 53)]
@@ -54,6 +56,12 @@ class ClientSettings(Section):
     budget: Credits = Field(
         0, description="The most credits that one command may lock or spend; 0: no bound."
     )
+    verifiers: tuple[str, ...] = Field(
+        (), description="KEY@HOST:PORT of verifiers whose verdicts weigh in where files are placed."
+    )
+    demands: bool = Field(
+        True, description="Whether holdings are now and then demanded on the ledger, under a bond."
+    )
 
 
 class ProviderSettings(Section):
@@ -72,6 +80,9 @@ class ProviderSettings(Section):
     )
     free_quota: ByteSize = Field(
         ByteSize(64 * MIB), description="What anybody may read a day without paying."
+    )
+    scrub_days: float = Field(
+        30.0, gt=0, description="Days in which everything that is stored is read once."
     )
 
 
@@ -100,12 +111,30 @@ class LedgerSettings(Section):
     place: str = Field(
         "", description="Directory or postgresql://... of the ledger; empty: ledger in the home."
     )
+    drand: tuple[str, ...] = Field(
+        tuple(f"https://{host}/{QUICKNET}" for host in ("api.drand.sh", "drand.cloudflare.com")),
+        min_length=1,
+        description="Relays of the drand chain, if the network's beacons are its rounds.",
+    )
 
 
 class WitnessSettings(Section):
     """Where this home serves as a witness."""
 
     listen: str = Field("0.0.0.0:7079", description="Address and port the witness listens on.")
+
+
+class VerifierSettings(Section):
+    """What this home audits, and where it serves its verdicts."""
+
+    listen: str = Field("0.0.0.0:7080", description="Address and port the verifier listens on.")
+    sample: int = Field(
+        4, ge=1, le=64, description="Openings looked at of each link that is drawn."
+    )
+    links: int = Field(64, ge=1, description="The most links that are looked at an epoch.")
+    budget: ByteSize = Field(
+        ByteSize(64 * MIB), description="The most bytes of proofs that are fetched an hour."
+    )
 
 
 class LogSettings(Section):
@@ -129,6 +158,7 @@ class Settings(BaseSettings):
     dht: DhtSettings = DhtSettings()
     ledger: LedgerSettings = LedgerSettings()
     witness: WitnessSettings = WitnessSettings()
+    verifier: VerifierSettings = VerifierSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

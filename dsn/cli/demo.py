@@ -13,7 +13,8 @@ from types import FrameType
 
 import click
 
-from dsn.apps.demo import NETWORK_FOLDER, Demo, Line, end_network
+from dsn.apps.demo import NETWORK_FOLDER, Demo, end_network
+from dsn.apps.telling import Line
 from dsn.cli.session import Session, pass_session
 from dsn.runtime.clock import SystemClock
 from dsn.runtime.entropy import system_entropy
@@ -38,6 +39,7 @@ def demo(session: Session, file: Path | None, nodes: int, kill: int, keep: bool)
             source=file,
             nodes=nodes,
             kill=kill,
+            keep=keep,
             tell=lambda line: _tell(session, line),
             clock=SystemClock(),
             entropy=system_entropy,

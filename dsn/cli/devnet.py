@@ -71,7 +71,8 @@ def up(
 ) -> None:
     """Create the network in D, or start what does not run of the one there.
 
-    Beside N nodes it runs a ledger and two witnesses. It is ready when the command returns.
+    Beside N nodes it runs a ledger, two witnesses and a verifier. It is ready when the command
+    returns.
     """
     if chain:
         session.notice("note: there is no chain yet; --chain does nothing")
@@ -175,10 +176,14 @@ def start(session: Session, name: str, directory: Path) -> None:
 
 
 def _everyone(network: Devnet) -> str:
-    """``12 nodes, a ledger and 2 witnesses``."""
+    """``12 nodes, a ledger, 2 witnesses and a verifier``."""
     nodes = count(len(network.of_role("node")), "node")
-    witnesses = count(len(network.of_role("witness")), "witness", "witnesses")
-    return f"{nodes}, a ledger and {witnesses}" if network.of_role("ledger") else nodes
+    if not network.of_role("ledger"):
+        return nodes
+    others = [nodes, "a ledger", count(len(network.of_role("witness")), "witness", "witnesses")]
+    if network.of_role("verifier"):
+        others.append("a verifier")
+    return f"{', '.join(others[:-1])} and {others[-1]}"
 
 
 @devnet.command()

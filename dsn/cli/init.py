@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -13,7 +14,14 @@ from dsn.cli.session import Session, pass_session
 from dsn.core.keys import IdentityKeys, SigningKey, node_id_of
 from dsn.core.phrase import format_phrase, parse_phrase
 from dsn.dht.network import Network, parse_network
-from dsn.errors import ConfigError, EntryRefused, LimitReached, TransportError, UsageError
+from dsn.errors import (
+    ConfigError,
+    EntryRefused,
+    LimitReached,
+    TransportError,
+    Unreachable,
+    UsageError,
+)
 from dsn.ids import format_base32, format_node_id
 from dsn.runtime.entropy import system_entropy
 from dsn.store.home import Home
@@ -73,9 +81,22 @@ def join(session: Session, network_file: Path, no_wallet: bool) -> None:
     joined = _join(home, _read_network(network_file))
     contacts = len(joined.contacts)
     session.say(f"joined {joined.genesis.name}: {count(contacts, 'contact')} to start from")
+    if session.run(_tell(home)):
+        session.notice("the process that runs on this home goes by it from now on")
     account = {} if no_wallet or joined.ledger_params is None else _enrol(session, home)
     described = {"home": str(home.path), "network": _named(joined), "contacts": contacts}
     session.emit(described | account)
+
+
+async def _tell(home: Home) -> bool:
+    """Have the process that runs on ``home``, if one does, read the network file again."""
+    from dsn.apps.moving import COMMAND
+    from dsn.runtime.control import ask_control
+
+    try:
+        return "moved" in await ask_control(home.control_socket, COMMAND)
+    except Unreachable:
+        return False
 
 
 def _enrol(session: Session, home: Home) -> dict[str, object]:
@@ -115,7 +136,7 @@ def recover(
     passphrase_file: Path | None,
     phrase_file: Path | None,
 ) -> None:
-    """Bring a lost home back from its phrase: keys, names and links.
+    """Bring a lost home back from its phrase: keys, names, links and deals.
 
     Interrupted, or before the network is joined, the same command goes on where it was.
     """
@@ -125,13 +146,19 @@ def recover(
     joined = None if text is None else _join(home, text)
     described = _described(home, root, joined)
     if joined is None and not home.network_file.exists():
-        session.emit(described | {"files": None, "bytes": None})
+        session.emit(described | {"files": None, "bytes": None, "deals": None})
         session.say("the keys are back")
         session.notice("next: dsn join NETWORK_FILE, then dsn recover again, for the names")
         return
     found = session.with_client(lambda client: client.recover())
-    session.emit(described | {"files": found.files, "bytes": found.bytes})
-    session.say(f"back: {count(found.files, 'file')}, {format_size(found.bytes)}")
+    session.emit(described | asdict(found))
+    deals = f", {count(found.deals, 'deal')}" if found.deals else ""
+    session.say(f"back: {count(found.files, 'file')}, {format_size(found.bytes)}{deals}")
+    if found.missing_deals:
+        session.warn(
+            f"{count(found.missing_deals, 'deal')} of this account more, which no node shows: "
+            "'dsn recover' again once all nodes are back"
+        )
 
 
 def _create(session: Session, root: bytes, passphrase_file: Path | None) -> Home:

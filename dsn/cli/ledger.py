@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,6 +14,7 @@ from dsn.cli.session import Session, pass_session
 from dsn.errors import UsageError
 from dsn.ui.figures import count
 from dsn.ui.table import fields, print_table
+from dsn.ui.told import nested_fields
 
 if TYPE_CHECKING:
     from dsn.apps.ledger.batch import Refused
@@ -192,7 +193,7 @@ def show(session: Session, subject: str | None, place: str | None) -> None:
     with closing(_open(session, place)) as store:
         found = overview(store) if subject is None else find(store, subject)
     session.emit(found)
-    session.say(fields(list(_flat(found))))
+    session.say(fields(list(nested_fields(found))))
 
 
 @ledger.command()
@@ -223,7 +224,7 @@ def run(
     silence_grpc()
     home, offered = Home.open(session.home_path()), settings.ledger
     kept = offered.place or str(home.path / "ledger")
-    where = Place(kept, home.state, offered.listen, offered.http, record)
+    where = Place(kept, home.state, offered.listen, offered.http, record, offered.drand)
     configure_logs(settings.log.level, as_json=not sys.stderr.isatty())
     tune_allocator()
     session.run(_serve(session, home, where, passphrase(session, home)))
@@ -301,18 +302,13 @@ def _open(session: Session, place: str | None) -> LedgerStore:
 
 def _judge(session: Session, evidence: Any, network: Path | None) -> int:
     """0 if the file ``evidence`` convicts somebody, else 1."""
-    from dsn.apps.ledger.evidence_check import MAX_EVIDENCE_BYTES, check_evidence
-    from dsn.apps.ledger.light import no_ledger_here
+    from dsn.apps.ledger.evidence_check import MAX_EVIDENCE_BYTES
     from dsn.apps.networks import read_network
+    from dsn.cli.verify import judge_evidence
     from dsn.store.home import Home
 
     judged_by = read_network(network) if network else Home(session.home_path()).network()
-    if judged_by.ledger_params is None:
-        raise no_ledger_here(judged_by)
-    found = check_evidence(evidence.read(MAX_EVIDENCE_BYTES + 1), judged_by.ledger_params)
-    session.emit(found.fields())
-    session.say(found.line)
-    return 0 if found.ok else 1
+    return judge_evidence(session, evidence.read(MAX_EVIDENCE_BYTES + 1), judged_by)
 
 
 def _params(network: Path | None, params: Path | None) -> LedgerParams:
@@ -380,12 +376,3 @@ def _print_report(session: Session, report: Report) -> None:
         session.say(f"ok: {count_entries(report.entries)}, root {found['root']}")
     else:
         session.say(f"fault: {fault.message} ({fault.detail_code})")
-
-
-def _flat(found: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """``name  value`` pairs; what is inside another value has both names."""
-    for name, value in found.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}".replace("_", " "), str(value)

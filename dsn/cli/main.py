@@ -31,6 +31,9 @@ SECTIONS = {
         "ls": ("dsn.cli.files:ls", "List what is stored."),
         "info": ("dsn.cli.files:info", "Show one file and who holds it."),
         "check": ("dsn.cli.check:check", "Have the holders prove a file."),
+        "audit": ("dsn.cli.audit:audit", "Have each holder prove a file, and keep the proof."),
+        "verify": ("dsn.cli.verify:verify", "Say what a bundle or evidence is worth, offline."),
+        "repair": ("dsn.cli.repair:repair", "Make lost shards of a file again on other nodes."),
         "quote": ("dsn.cli.quote:quote", "Say what storing would cost, and how safe it is."),
         "renew": ("dsn.cli.renew:renew", "Have stored files last longer."),
         "share": ("dsn.cli.share:share", "Print a link that opens one file."),
@@ -47,6 +50,7 @@ SECTIONS = {
         "provider": ("dsn.cli.provider:provider", "Offer disk to the network."),
         "ledger": ("dsn.cli.ledger:ledger", "Keep a ledger, export it, check it."),
         "witness": ("dsn.cli.witness:witness", "Replay the ledger and cosign what was found."),
+        "verifier": ("dsn.cli.verifier:verifier", "Look at what nodes prove, and say what it saw."),
         "config": ("dsn.cli.config:config", "Show every setting and where it came from."),
     },
 }

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from dsn.cli.losses import appeal, declare_loss
 from dsn.cli.secrets import passphrase
 from dsn.cli.session import Session, pass_session
 from dsn.config import FILE_NAME, Settings, parse_size
 from dsn.errors import ConfigError, Unreachable, UsageError
 from dsn.store.home import Home
+from dsn.ui.figures import format_date
 from dsn.ui.table import fields, print_table
+from dsn.ui.told import told_pair
 from dsn.units import format_size
 
 if TYPE_CHECKING:
@@ -28,10 +31,10 @@ CREDITS: Final = (
 """Fields that are amounts."""
 _EARNINGS_S: Final = 20.0
 _SHORT: Final = 12
-_UNPAID_DISK: Final = (
-    "disk is not paid yet: nodes hand in no proofs so far; what is stored and read is paid"
-)
-SPACE = ("used", "reserved", "trash", "overhead", "free", "withheld", "capacity")
+SPACE = (
+    "used", "reserved", "trash", "overhead", "free", "withheld", "capacity", "answers_bytes",
+)  # fmt: skip
+"""Fields that are bytes."""
 
 
 @click.group()
@@ -114,13 +117,40 @@ def run(session: Session, listen: str | None, capacity: str | None) -> None:
 @provider.command()
 @pass_session
 def status(session: Session) -> None:
-    """Ask the running node of this home who it is and where its space went."""
+    """Ask the running node of this home who it is and where its space went.
+
+    The scores are those by the verifiers that client.verifiers names.
+    """
     from dsn.runtime.control import ask_control
 
     home = Home.open(session.home_path())
     answer = session.run(ask_control(home.control_socket, "status"))
+    answer["scores"] = _scores(session, home)
     session.emit(answer)
     session.say(fields(_readable(answer)))
+
+
+@provider.command()
+@pass_session
+def takeover(session: Session) -> None:
+    """Go on with this home after another home of the same node proved epochs without it.
+
+    Only if that other home is gone for good: two homes of one node sign against each other. The
+    node then proves nothing until a whole epoch has passed in which nobody else did.
+    """
+    from dsn.apps.ledger.light import no_ledger_here
+    from dsn.store.answers import FOLDER, begin_takeover
+
+    home = Home.open(session.home_path())
+    network = home.network()
+    if network.ledger_params is None:
+        raise no_ledger_here(network)
+    session.run(_locked(home, lambda: begin_takeover(home.state / FOLDER)))
+    session.emit({"home": str(home.path), "waiting": True})
+    session.say(
+        "the node proves again once a whole epoch has passed without a link of another home"
+    )
+    session.notice("next: dsn provider run")
 
 
 @provider.command()
@@ -137,9 +167,8 @@ def earnings(session: Session, deals: bool) -> None:
     rows = answer.pop("deals")
     session.say(fields(_readable(answer)))
     if deals and not session.json:
-        headings = ("deal", "state", "end", "ingress", "egress", "total", "unclaimed")
+        headings = ("deal", "state", "end", "disk", "ingress", "egress", "total", "unclaimed")
         print_table(headings, [[_cell(row, name) for name in headings] for row in rows])
-    session.notice(_UNPAID_DISK)
 
 
 @provider.command()
@@ -159,7 +188,7 @@ def price(
     egress: int | None,
     repair: int | None,
 ) -> None:
-    """Show what this home asks, or set it.
+    """Show what this home asks, or set it; a node that runs asks it from then on.
 
     Deals that are open keep the prices that both signed.
     """
@@ -178,7 +207,22 @@ def price(
     if not session.json:
         print_table(headings, [row.cells() for row in rows])
     if changes:
-        session.notice("a running node takes them at its next start")
+        session.notice(session.run(_ask_prices(home, given)))
+
+
+provider.add_command(declare_loss)
+provider.add_command(appeal)
+
+
+def _scores(session: Session, home: Home) -> dict[str, float]:
+    """What verifiers say of the node of ``home``, by verifier."""
+    from dsn.apps.scores import own_scores
+    from dsn.runtime.clock import SystemClock
+
+    if not (verifiers := session.settings().client.verifiers):
+        return {}
+    root = home.load_root(passphrase(session, home))
+    return session.run(own_scores(home, root, verifiers, SystemClock(), session.notice))
 
 
 async def _earnings(home: Home, secret: Callable[[], bytes | None]) -> dict[str, Any]:
@@ -196,6 +240,27 @@ async def _earnings(home: Home, secret: Callable[[], bytes | None]) -> dict[str,
     except Unreachable:
         root = home.load_root(secret())
         return (await earnings_at_home(home, network, root, SystemClock())).fields()
+
+
+async def _ask_prices(home: Home, given: Mapping[str, int | None]) -> str:
+    """Tell the node of ``home`` new prices; gives what came of it."""
+    from dsn.runtime.control import ask_control
+
+    words = [f"{name}={value}" for name, value in given.items() if value is not None]
+    try:
+        answer = await ask_control(home.control_socket, " ".join(["price", *words]))
+    except Unreachable:
+        return "no node runs here: it asks this once it does"
+    if "former_until_s" not in answer:
+        return "the running node asks nothing: nobody pays on its network"
+    until = format_date(answer["former_until_s"])
+    return f"the running node asks this now; until {until} UTC deals by its former terms, too"
+
+
+async def _locked(home: Home, work: Callable[[], None]) -> None:
+    """Do ``work`` while no process serves ``home``."""
+    async with home.lock(wait=False):
+        work()
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
@@ -238,10 +303,14 @@ async def _serve(session: Session, config: NodeConfig) -> None:
 
 
 def _readable(answer: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(key.replace("_", " "), _text(key, value)) for key, value in answer.items()]
+    return [_pair(*each) for each in answer.items()]
 
 
-def _text(key: str, value: Any) -> str:
+def _pair(key: str, value: Any) -> tuple[str, str]:
+    """A field as people read it."""
     if key in SPACE:
-        return format_size(value)
-    return f"{int(value):,}" if key in CREDITS else str(value)
+        return key.removesuffix("_bytes"), format_size(value)
+    if key == "next_proof_s":
+        due = "nothing is held" if value is None else f"in {value} s" if value else "now"
+        return "next proof", due
+    return told_pair(key, int(value) if key in CREDITS else value, absent="unknown")

@@ -32,8 +32,11 @@ from dsn.units import format_size
 if TYPE_CHECKING:
     from dsn.apps.client import Client
     from dsn.core.layout import Scheme
+    from dsn.dht.contact import Contact
 
 STDIN = "-"
+OWN_VERIFIER = "verifier"
+"""Of ``--confirm-by``: the first that the settings name."""
 
 
 @click.command()
@@ -48,6 +51,11 @@ STDIN = "-"
 @click.option("--renew", is_flag=True, help="Have later puts keep it from expiring.")
 @budget_option
 @click.option("--dry-run", is_flag=True, help="Only say what it would cost; nothing is sent.")
+@click.option(
+    "--confirm-by",
+    metavar="KEY@HOST:PORT",
+    help="Have a verifier find every holder too; 'verifier': the first of client.verifiers.",
+)
 @click.option("--explain", is_flag=True, help="Show why each node holds the file, or does not.")
 @pass_session
 def put(
@@ -61,13 +69,15 @@ def put(
     renew: bool,
     budget: int | None,
     dry_run: bool,
+    confirm_by: str | None,
     explain: bool,
-) -> None:
+) -> int:
     """Store files and directories; - is standard input.
 
     Standard output gets one line a PATH: its read capability, and with several PATHs its name.
+    Exits with 1 if all is stored, and a verifier that was to confirm it does not.
     """
-    from dsn.apps.client import PutItem
+    from dsn.apps.targets import PutItem
 
     chosen = choose_scheme(session.settings(client__scheme=scheme).client.scheme)
     paid = spending(session, term_days(days, until), budget)
@@ -77,11 +87,17 @@ def put(
     ]
     if dry_run:
         show_quote(session, total_size([item.path for item in items]), chosen, paid)
-        return
+        return 0
+    verifier = None if confirm_by is None else choose_verifier(session, confirm_by)
 
     async def work(client: Client) -> list[PutResult]:
         results = await client.put(
-            items, scheme=chosen, days=paid.days, budget=paid.budget, renew=renew
+            items,
+            scheme=chosen,
+            days=paid.days,
+            budget=paid.budget,
+            renew=renew,
+            confirm_by=verifier,
         )
         await client.renew_due()
         return results
@@ -96,6 +112,27 @@ def put(
         [results[0].read] if len(results) == 1 else [f"{r.read}  {r.name}" for r in results]
     )
     session.emit(to_fields(results, explain=explain))
+    return 1 if any(result.confirmed is False for result in results) else 0
+
+
+def choose_verifier(session: Session, text: str) -> Contact:
+    """The verifier that ``text`` names; the first that the settings name for ``verifier``.
+
+    Raises:
+        UsageError: ``bad_verifier``, ``no_verifier``.
+    """
+    from dsn.apps.scores import parse_verifier
+
+    if text != OWN_VERIFIER:
+        return parse_verifier(text)
+    known = session.settings().client.verifiers
+    if not known:
+        raise UsageError(
+            "client.verifiers names no verifier",
+            hint="name one there, or here as KEY@HOST:PORT",
+            code="no_verifier",
+        )
+    return parse_verifier(known[0])
 
 
 def term_days(days: int | None, until: str | None) -> int | None:
@@ -210,6 +247,8 @@ def describe(session: Session, result: PutResult) -> None:
         session.notice(
             f"{format_credits(result.cost)} until it expires, {format_date(result.expires_s)} UTC"
         )
+    if result.confirmed:
+        session.notice("a verifier found it on every node that holds it")
     for warning in result.warnings:
         session.warn(warning)
 
@@ -217,7 +256,7 @@ def describe(session: Session, result: PutResult) -> None:
 def explained(result: PutResult) -> Iterator[str]:
     """A table of the nodes that were asked: what each offered, and what came of it."""
     yield f"placement of {result.name} as {result.scheme}:"
-    rows = [("NODE", "ADDRESS", "GROUP", "FREE", "LATENCY", "SCORE", "WEIGHT", "VERDICT")]
+    rows = [("NODE", "ADDRESS", "GROUP", "FREE", "LATENCY", "SCORE", "PROVEN", "WEIGHT", "VERDICT")]
     rows += [
         (
             placed.node[:16],
@@ -226,8 +265,9 @@ def explained(result: PutResult) -> Iterator[str]:
             format_size(placed.free_bytes),
             f"{placed.latency_ms:.1f} ms",
             f"{placed.score:.2f}",
+            f"{placed.proven:.3f}",
             f"{placed.weight:.1%}",
-            placed.verdict,
+            placed.verdict + (", deal open" if placed.dealt else ""),
         )
         for placed in result.explained
     ]

@@ -11,6 +11,7 @@ from dsn.cli.secrets import passphrase
 from dsn.cli.session import Session, pass_session
 from dsn.store.home import Home
 from dsn.ui.table import fields
+from dsn.ui.told import told_fields
 
 if TYPE_CHECKING:
     from dsn.apps.witness.run import Ready
@@ -51,7 +52,7 @@ def status(session: Session) -> None:
     home = Home.open(session.home_path())
     answer = session.run(ask_control(home.control_socket, "status"))
     session.emit(answer)
-    session.say(fields([(key.replace("_", " "), str(value)) for key, value in answer.items()]))
+    session.say(fields(told_fields(answer)))
 
 
 async def _serve(session: Session, home: Home, listen: str, secret: bytes | None) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from dsn.units import format_size
 
-COUNTED_STAGES = frozenset({"check", "lookups", "refreshes"})
+COUNTED_STAGES = frozenset({"audit", "check", "lookups", "refreshes"})
 """Stages of progress that count holders or segments; all others count bytes."""
 
 
