@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,11 @@ settings.register_profile("dsn", deadline=None, print_blob=True, derandomize="CI
 settings.load_profile("dsn")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have recursion end where it does for users: eth_account's py_ecc moved that far away."""
+    sys.setrecursionlimit(1_000)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the source tree."""
@@ -22,7 +28,8 @@ def repository() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests that start processes follow one another, whatever the number of workers."""
+    """Let those of a folder that start processes follow one another, on however many workers."""
     for item in items:
-        if item.nodeid.startswith(REAL_PROCESSES):
-            item.add_marker(pytest.mark.xdist_group("processes"))
+        for folder in REAL_PROCESSES:
+            if item.nodeid.startswith(folder):
+                item.add_marker(pytest.mark.xdist_group(folder))

@@ -17,6 +17,7 @@ import yaml
 from tests.docs.test_commands import check_words
 
 EXPOSURE_LIMIT = 20  # of 100, as systemd-analyze counts
+ROLES = ("provider", "ledger", "witness", "verifier")
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +30,10 @@ def dockerfile(repository: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def unit(repository: Path) -> configparser.ConfigParser:
-    """The node's service unit (the last of a repeated key)."""
+    """The service unit of every role (the last of a repeated key)."""
     parser = configparser.ConfigParser(strict=False, interpolation=None, comment_prefixes="#")
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read(repository / "deploy/systemd/dsn-node.service", "utf-8")
+    parser.read(repository / "deploy/systemd/dsn@.service", "utf-8")
     return parser
 
 
@@ -85,9 +86,10 @@ def test_compose_runs_three_nodes_that_keep_their_homes(repository: Path) -> Non
         assert service["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_unit_starts_a_node_and_stops_it_gently(unit: configparser.ConfigParser) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_unit_starts_a_role_and_stops_it_gently(unit: configparser.ConfigParser, role: str) -> None:
     service = unit["Service"]
-    program, *words = shlex.split(service["ExecStart"])
+    program, *words = shlex.split(service["ExecStart"].replace("%i", role))
     assert Path(program).is_absolute() and Path(program).name == "dsn"
     check_words(words)
     assert service["KillSignal"] == "SIGTERM"
@@ -106,8 +108,8 @@ def test_unit_may_write_its_home_only(unit: configparser.ConfigParser) -> None:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 def test_systemd_accepts_the_unit(repository: Path, tmp_path: Path) -> None:
-    text = (repository / "deploy/systemd/dsn-node.service").read_text("utf-8")
-    copy = tmp_path / "dsn-node.service"
+    text = (repository / "deploy/systemd/dsn@.service").read_text("utf-8")
+    copy = tmp_path / "dsn@provider.service"
     copy.write_text(text.replace("/opt/dsn/bin/dsn", "/bin/true"), "utf-8")
     for command in (
         ["verify", "--man=no", "--recursive-errors=no"],
@@ -117,7 +119,8 @@ def test_systemd_accepts_the_unit(repository: Path, tmp_path: Path) -> None:
             ["systemd-analyze", *command, str(copy)], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "dsn-node.service:" not in done.stderr, done.stderr  # an unknown key is a warning
+        warned = "dsn@provider.service:" in done.stderr  # of a key that it does not know
+        assert not warned, done.stderr
 
 
 def test_shim_is_what_merkletools_asks_for(repository: Path) -> None:

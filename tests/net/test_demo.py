@@ -43,7 +43,7 @@ def test_an_object_with_the_figures(tmp_path: Path, monkeypatch) -> None:
         fields = done.check().fields
         assert (fields["nodes"], fields["killed"], fields["size"]) == (6, 2, 2_000_000)
         (_kept,) = tmp_path.glob("dsn-demo-*/network")
-        assert len(leftovers(tmp_path)) == 6 + 3  # a ledger and two witnesses beside the nodes
+        assert len(leftovers(tmp_path)) == 6 + 4  # a ledger, two witnesses and a verifier
         assert int(fields["paid"]) > 0 and fields["entries"] > 0
     finally:
         for folder in tmp_path.glob("dsn-demo-*/network"):

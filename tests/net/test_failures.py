@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dsn.apps.client import Client, PutItem
+from dsn.apps.client import Client
 from dsn.apps.results import CheckResult, FileState, Progress, PutResult
+from dsn.apps.targets import PutItem
 from dsn.core.capability import parse_capability
 from dsn.core.layout import Scheme
 from dsn.errors import NotEnoughShards, Unreachable, UsageError

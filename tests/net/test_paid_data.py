@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import pytest
 
-from dsn.apps.client import Client, PutItem
+from dsn.apps.client import Client
 from dsn.apps.deal_file import ClientDeal
 from dsn.apps.devnet import Devnet, Process
 from dsn.apps.results import Progress, PutResult
+from dsn.apps.targets import PutItem
 from dsn.core.layout import Scheme
 from dsn.errors import LimitReached, NotEnoughShards, PeerError, TransportError
 from dsn.ids import Commit, NodeId, parse_node_id
@@ -27,7 +28,7 @@ from dsn.ledger.bandwidth import Traffic, bandwidth_due, window
 from dsn.machines.settle import Purse
 from dsn.rpc.deals import DealPeer
 from dsn.store.home import Home
-from dsn.units import FRAME_BYTES, MIB
+from dsn.units import FRAME_BYTES, GIB, MIB
 from dsn.v1 import node_pb2
 from tests.support.paid_devnet import paid_devnet
 
@@ -246,6 +247,36 @@ async def test_a_node_that_stops_serving_was_paid_a_window_ahead_at_most(net: Ne
         ahead = deal.purse.credits - bandwidth_due(deal.terms, deal.purse.traffic)
         allowed = window(deal.terms, deal.purse.credits)
         print(f"{ahead} credits were paid ahead of what came, the window is {allowed}")
+        assert ahead <= allowed
+
+
+async def test_a_node_that_stops_taking_was_paid_a_window_ahead_at_most(net: Net) -> None:
+    """Inside a large shard, too: what is on its way counts as sent, and no more is promised."""
+    path, stopped = net.source("half stored", 120 * MIB), dict[NodeId, tuple[int, int]]()
+    async with net.client() as client:
+
+        def stop(progress: Progress) -> None:
+            if progress.stage != "put" or progress.done < 40 * MIB or stopped:
+                return
+            deal = max(deals_of(client), key=lambda each: each.purse.traffic.ingress_bytes)
+            pid = net.process(deal.node).pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            stopped[deal.node] = pid, deal.purse.credits
+
+        client._progress = stop
+        try:
+            result = await put(client, path)
+        finally:
+            for pid, _ in stopped.values():
+                os.kill(pid, signal.SIGCONT)
+        [(node, (_, promised))] = stopped.items()
+        deal = client._deals.get(node)
+        assert result.placed == result.total and deal is not None
+        ahead, allowed = deal.purse.credits - promised, window(deal.terms, promised)
+        shard = deal.terms.ingress_price * 60 * MIB // GIB
+        print(f"{ahead} credits promised after it stopped, the window is {allowed}")
+        print(f"the whole shard costs {shard}")
         assert ahead <= allowed
 
 

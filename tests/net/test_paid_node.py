@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from dsn.apps.node.terms import TERMS_S
+from dsn.config import load
 from dsn.errors import DsnError, PeerError
 from dsn.ids import NO_DEAL
 from dsn.ledger.bandwidth import window
@@ -18,9 +21,12 @@ from dsn.ledger.revision import first_revision
 from dsn.ledger.settlement import Address, SettlementKey
 from dsn.ledger.typed import sign_typed
 from dsn.rpc.line import ByteStream
+from dsn.runtime.clock import SystemClock
+from dsn.runtime.control import control_socket
 from dsn.units import KIB, MIB
 from dsn.v1 import node_pb2
 from dsn.wire.convert import revision_from_wire
+from tests.net.test_provider import call
 from tests.support.node_world import frames_of, get_request, shards, together
 from tests.support.paid_node import (
     NODE_ROOT,
@@ -114,6 +120,47 @@ async def test_a_deal_gives_what_the_terms_ask(world: PaidWorld) -> None:
     assert await code(client.open(end=1)) == "terms_mismatch"
 
 
+async def test_new_prices_are_asked_at_once_and_the_former_stood_by(world: PaidWorld) -> None:
+    client, node = await world.client(), world.node
+    assert node is not None
+    by_former, _ = deals = await client.draft(), await client.draft()
+    before, _ = await client.offer()
+    record = node.presence.own.encoded()
+    answer = await node.answer("price egress=7 ingress=9")
+    assert abs(answer["former_until_s"] - TERMS_S - SystemClock().now_s()) < 60
+    assert (await node.answer("price repair=3")).keys() == {"former_until_s"}
+    now, _ = await client.offer()
+    assert (now.egress_price, now.ingress_price, now.repair_price) == (7, 9, 3)
+    assert now == replace(before, egress_price=7, ingress_price=9, repair_price=3)
+    assert node.presence.own.encoded() != record, "it names the terms"
+    for deal in deals:
+        await client.agree(deal)
+    await client.open()
+    assert client.terms.egress_price == 7
+    await client.open(egress_price=by_former.egress_price, ingress_price=by_former.ingress_price)
+    assert await code(client.open(egress_price=6)) == "terms_mismatch"
+    for wrong in ("price egress=x", "price nothing=1", "price egress=-1"):
+        assert await node.answer(wrong) == {"error": "no such price"}
+    assert (await client.offer())[0] == now
+
+
+async def test_the_command_tells_a_running_node(world: PaidWorld) -> None:
+    client, node = await world.client(), world.node
+    assert node is not None
+
+    async def command(*words: str) -> str:
+        run = await asyncio.to_thread(call, world.home, "provider", "price", *words)
+        return run.stderr
+
+    assert "no node runs here" in await command("--egress", "11")
+    async with control_socket(world.home.control_socket, node.answer):
+        assert "the running node asks this now" in await command("--egress", "12", "--disk", "0")
+        assert await command() == ""
+    terms, _ = await client.offer()
+    assert (terms.egress_price, terms.disk_price) == (12, 0)
+    assert load(world.home.path, {}).settings.provider.egress_price == 12
+
+
 async def test_whose_deal_it_is(world: PaidWorld) -> None:
     stranger, client, other = await world.stranger(5), await world.client(), await world.client(2)
     assert await code(stranger.open()) == "not_bound"
@@ -180,14 +227,52 @@ async def test_what_is_moved_is_paid_to_the_unit(world: PaidWorld, client: PaidC
 
 
 async def test_a_client_that_never_signs_gets_one_window(
-    world: PaidWorld, client: PaidClient
+    world: PaidWorld, client: PaidClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("dsn.apps.node.tabs.PAY_S", 0.3)
     group = shards(*[256 * KIB] * 12)
     await client.put(*group[:8], pays=False)
     assert await code(client.put(group[8], pays=False)) == "payment_due"
     reply = await client.deals.pay(client.deal, None)
     assert reply.ingress_bytes == 2 * MIB == 8 * 256 * KIB
     assert client.purse.owed >= window(client.terms, 0) == READ
+
+
+async def test_a_large_shard_is_paid_while_it_comes(world: PaidWorld, client: PaidClient) -> None:
+    """The node stands still inside a shard until a voucher comes beside the stream."""
+    (shard,) = shards(12 * MIB)
+    header, *frames, trailer = client.group(shard, None)
+    await client.deals.pay(client.deal, None)  # from now on the deal is in use
+    tab = world.money.deals[client.deal].client.tab
+    stream = client.peer.put_shards()
+    await stream.write(header)
+
+    async def send() -> None:
+        for frame in frames:
+            await stream.write(frame)
+        await stream.write(trailer)
+
+    sending, most, paid = asyncio.create_task(send()), 0, 0
+    while not sending.done():
+        await asyncio.sleep(0)
+        assert tab.owed <= window(client.terms, tab.credits)
+        if tab.owed > window(client.terms, tab.credits) // 2:
+            most, paid = max(most, tab.owed), tab.credits + tab.owed
+            await client.deals.pay(client.deal, client.voucher(paid))
+    await stream.done_writing()
+    assert await stream.read()
+    assert tab.traffic.ingress_bytes == 12 * MIB
+    assert paid <= 12 * STORE, "nothing was paid before it was taken"
+    print(f"{most} credits owed at most, {paid} paid as it came, of {12 * STORE}")
+
+
+async def test_a_shard_that_the_escrow_cannot_pay_does_not_begin(world: PaidWorld) -> None:
+    client = await world.client()
+    await client.open(bandwidth_escrow=2 * STORE)
+    (shard,) = shards(3 * MIB)
+    stream = client.peer.put_shards()
+    await stream.write(client.group(shard, None)[0])
+    assert await code(stream.read()) == "escrow_spent"
 
 
 async def test_a_reader_that_never_signs_gets_one_window(
@@ -267,6 +352,21 @@ async def test_disk_is_covered_to_the_end_of_the_grace(world: PaidWorld) -> None
     assert await code(client.revise(request)) == "not_covered"
     await world.served.enter(client.key, TopUp(client.deal, 10**8, 0, None))
     assert (await client.revise(request)).shards == 1
+
+
+async def test_in_its_grace_a_deal_takes_nothing_more(world: PaidWorld) -> None:
+    client, epoch = await world.client(), world.served.time().epoch
+    await client.open(end=epoch + 1)
+    one, two = shards(MIB, MIB)
+    held = await client.hold(one)
+    await world.served.next_epoch()
+    await world.money.turn()
+    await client.put(two)
+    request = client.revision(held, [one, two], [two])
+    assert await code(client.revise(request)) == "deal_over", "no ledger would install it"
+    request = client.revision(held, [], [])
+    request.drop.append(one.commit)
+    assert (await client.revise(request)).shards == 0, "letting go is always possible"
 
 
 # vouchers

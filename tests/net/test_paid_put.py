@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dsn.apps.client import Client, PutItem
+from dsn.apps.client import Client
 from dsn.apps.deal_book import Sender
-from dsn.apps.deal_file import DealFolder
-from dsn.apps.deals import FOLDER
+from dsn.apps.deal_file import FOLDER, DealFolder
+from dsn.apps.targets import PutItem
+from dsn.apps.wallet import Balance, opened
 from dsn.core.layout import Scheme
 from dsn.dht.network import format_network, sign_network
 from dsn.errors import DsnError
@@ -141,6 +142,50 @@ async def test_a_file_lasts_longer_when_it_is_renewed(tmp_path: Path) -> None:
 async def holdings(net: PaidNet, folder: Path) -> dict[NodeId, list[int]]:
     async with net.client() as client:
         return await held(client, "short")
+
+
+async def test_the_balance_is_the_same_with_and_without_the_log(
+    net: PaidNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with net.client() as client:
+        await put(client, item(tmp_path, 3 * MIB, "one"))
+    for node in net.nodes.values():
+        assert node.money is not None
+        await node.money.claims.claim()
+    async with opened(net.home) as wallet:
+        said = (await wallet.history()).accounting()
+        known = Balance(said.available, said.escrow, said.collateral, said.total)
+        assert known.escrow > 0
+        wallet._deals = tmp_path / "none"
+        assert await wallet.balance() == known, "deals are missing here: the log tells"
+    async with opened(net.home) as wallet:
+        monkeypatch.delattr("dsn.apps.wallet.read_history")
+        assert await wallet.balance() == known
+
+
+async def test_deals_that_hold_nothing_any_more_are_ended(net: PaidNet, tmp_path: Path) -> None:
+    """All was let go and the nodes installed that: the escrow need not wait for the end."""
+    async with net.client() as client:
+        await client._deals.reserve(dict.fromkeys(net.nodes, MIB))
+        await put(client, item(tmp_path, MIB, "one"))
+        unused = {deal.node for deal in client._deals._book.deals}
+        used = client._deals.get(next(iter(await held(client, "one"))))
+        assert used is not None
+        for deal in client._deals._book.deals:
+            deal.coming = 0
+            if deal is not used:  # as after a removal
+                deal.leaves, deal.cell = 0, replace(deal.cell, leaves=0)
+        stored = {d.node for d in client._deals._book.deals if d.purse.traffic.ingress_bytes}
+        busy = next(iter(stored - {used.node}))
+        await client._deals.quit_unused([busy])
+    await net.served.published()
+    cells, epoch = await net.deals(), net.served.time().epoch
+    ended = {node for node, cell in cells.items() if cell.end <= epoch}
+    assert ended == stored - {used.node, busy} and ended < unused
+    before = net.entries
+    async with net.client() as client:
+        await client._deals.quit_unused([busy])
+        assert net.entries == before, "once is enough"
 
 
 class Crash(BaseException):

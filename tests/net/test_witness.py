@@ -9,19 +9,17 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dsn.apps.devnet import free_port
 from dsn.apps.ledger.asking import Asking
-from dsn.apps.witness.run import Witness, serving
-from dsn.apps.witness.service import LedgerSource
+from dsn.apps.witness.source import LedgerSource
 from dsn.core.hashing import sha256
-from dsn.core.keys import IdentityKeys, SigningKey
+from dsn.core.keys import SigningKey
 from dsn.dht.contact import Contact
-from dsn.dht.network import Network, format_network
+from dsn.dht.network import format_network
 from dsn.errors import (
     ConfigError,
     DataLost,
@@ -43,17 +41,15 @@ from dsn.ledger.checkpoint import (
 )
 from dsn.ledger.cosignature import cosigned_at
 from dsn.ledger.evidence import convict, decode_evidence
-from dsn.ledger.settlement import SettlementKey
 from dsn.ledger.tiles import decode_bundle
-from dsn.ledger.trust import Trust, witness_key
+from dsn.ledger.trust import witness_key
 from dsn.rpc.channel import Connections
-from dsn.rpc.ledger import LEDGER_SERVICE, WitnessPeer
+from dsn.rpc.ledger import LEDGER_SERVICE
 from dsn.rpc.limits import Limits
 from dsn.rpc.server import Server, Unary
 from dsn.rpc.tls import Caller
 from dsn.runtime.clock import SystemClock
 from dsn.runtime.control import ask_control
-from dsn.runtime.entropy import system_entropy
 from dsn.store.home import Home
 from dsn.v1 import ledger_pb2
 from tests.net.local import dsn
@@ -61,100 +57,9 @@ from tests.support.ledger_net import (
     LOG_KEY,
     OPERATOR,
     PATIENCE_S,
-    Served,
-    ledger_network,
     ledger_served,
 )
-
-ROOTS = [bytes([n]) * 32 for n in (21, 22, 23)]
-KEYS = [SigningKey(IdentityKeys.derive(root).identity_seed) for root in ROOTS]
-PAYER = SettlementKey(b"\x31" * 32)
-PAYEE = SettlementKey(b"\x32" * 32)
-SLACK_MS = 5_000
-"""How old a salt may be: this machine may be busy."""
-
-
-@dataclass
-class Town:
-    """A network whose witnesses are real; ``root`` has a directory for each."""
-
-    root: Path
-    network: Network
-    held: dict[int, AsyncExitStack]
-    witnesses: dict[int, Witness]
-
-    @property
-    def trust(self) -> Trust:
-        params = self.network.ledger_params
-        assert params is not None
-        return Trust.of(params)
-
-    def folder(self, number: int) -> Path:
-        return self.root / f"witness{number}"
-
-    async def start(self, number: int) -> None:
-        self.held[number] = AsyncExitStack()
-        self.witnesses[number] = await self.held[number].enter_async_context(
-            serving(
-                self.network,
-                KEYS[number],
-                self.folder(number),
-                self.network.witnesses[number].address,
-                clock=SystemClock(),
-                entropy=system_entropy,
-            )
-        )
-
-    async def stop(self, number: int) -> None:
-        await self.held.pop(number).aclose()
-
-    async def status(self, number: int) -> dict[str, object]:
-        return await self.witnesses[number].answer("status")
-
-    @asynccontextmanager
-    async def peer(self, number: int, key: SigningKey) -> AsyncIterator[WitnessPeer]:
-        """The witness as ``key`` sees it."""
-        async with Connections(key, self.network.network_id) as connections:
-            yield WitnessPeer(connections.line(self.network.witnesses[number]))
-
-
-def town_of(root: Path, count: int, quorum: int) -> Town:
-    contacts = [Contact(key.public, f"127.0.0.1:{free_port('127.0.0.1')}") for key in KEYS[:count]]
-    network = ledger_network(
-        f"127.0.0.1:{free_port('127.0.0.1')}",
-        allocation={PAYER.address: 1_000_000},
-        witnesses=contacts,
-        quorum=quorum,
-        salt_ms=SLACK_MS,
-    )
-    for number in range(count):
-        (root / f"witness{number}").mkdir()
-    return Town(root, network, {}, {})
-
-
-@asynccontextmanager
-async def living(root: Path, count: int, quorum: int) -> AsyncIterator[tuple[Town, Served]]:
-    """The town with all its witnesses, and its ledger."""
-    town = town_of(root, count, quorum)
-    async with AsyncExitStack() as held:
-        for number in range(count):
-            await town.start(number)
-            held.push_async_callback(_stop_if_there, town, number)
-        served = await held.enter_async_context(ledger_served(root / "op", network=town.network))
-        yield town, served
-
-
-async def _stop_if_there(town: Town, number: int) -> None:
-    if number in town.held:
-        await town.stop(number)
-
-
-async def reaches(town: Town, number: int, size: int) -> dict[str, object]:
-    """The status of a witness once it has cosigned ``size`` entries."""
-    async with asyncio.timeout(PATIENCE_S):
-        while int(str((status := await town.status(number))["cosigned"])) < size:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-    return status
+from tests.support.witness_town import KEYS, PAYEE, PAYER, ROOTS, Town, living, reaches, town_of
 
 
 async def test_a_ledger_is_published_because_its_witnesses_replayed_it(tmp_path: Path) -> None:

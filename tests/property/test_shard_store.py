@@ -65,8 +65,8 @@ class Model:
         claims = self.claims.get(commit, {})
         return {deal: until for (owner, deal), until in claims.items() if owner == client}
 
-    def put(self, commit: Commit, client: NodeId, until: int) -> None:
-        if not self.of(commit, client):
+    def put(self, commit: Commit, client: NodeId, until: int, deal: DealId = DEAL) -> None:
+        if not self.of(commit, client).keys() & {PENDING, deal}:
             self.claims.setdefault(commit, {})[client, PENDING] = until
 
     def revise(
@@ -76,8 +76,8 @@ class Model:
             self.claims[commit].pop((client, PENDING), None)
             self.claims[commit][client, deal] = 0
         for commit in drop:
-            self.claims[commit].pop((client, PENDING), None)
-            self.claims[commit].pop((client, deal), None)
+            if self.claims[commit].pop((client, deal), None) is None:
+                self.claims[commit].pop((client, PENDING), None)
         self.revisions[client, deal] = revision
         self._forget_unclaimed()
 
@@ -115,12 +115,13 @@ class StoreMachine(RuleBasedStateMachine):
             self.runner.close()
             shutil.rmtree(self.base)
 
-    @rule(target=commits, one=shards, client=clients, until=times)
-    def put(self, one: Shard, client: NodeId, until: int) -> Commit:
-        stored = self._run(put(self.store, one, client, until=until))
-        self.model.put(one.commit, client, until)
-        deal, expected = max(self.model.of(one.commit, client).items(), key=lambda c: c[0] != b"")
-        assert stored.state is (ShardState.HELD if deal else ShardState.PENDING)
+    @rule(target=commits, one=shards, client=clients, deal=deals, until=times)
+    def put(self, one: Shard, client: NodeId, deal: DealId, until: int) -> Commit:
+        stored = self._run(put(self.store, one, client, until=until, deal=deal))
+        self.model.put(one.commit, client, until, deal)
+        held = deal in (mine := self.model.of(one.commit, client))
+        expected = mine[deal if held else PENDING]
+        assert stored.state is (ShardState.HELD if held else ShardState.PENDING)
         assert (stored.keep_until_s, stored.client) == (expected, client)
         return one.commit
 
@@ -144,7 +145,9 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(one=shards, frames=st.integers(0, 1))
     def begin_and_leave(self, one: Shard, frames: int) -> None:
         async def leave() -> None:
-            writer = await self.store.begin(ALICE, 70_001, keep_until_s=1, pending_limit=1 << 30)
+            writer = await self.store.begin(
+                ALICE, DEAL, 70_001, keep_until_s=1, pending_limit=1 << 30
+            )
             if frames:
                 await writer.write(bytes(70_001))
             writer.abort()

@@ -232,6 +232,7 @@ async def ledger_served(
     contacts: Sequence[Contact] = (),
     network: Network | None = None,
     http: str = "",
+    relays: Sequence[str] = (),
     **changes: Any,
 ) -> AsyncIterator[Served]:
     """Serve a ledger kept below ``root``, epoch 1 open; the same one again on the same ``root``.
@@ -245,6 +246,7 @@ async def ledger_served(
         contacts: Where nodes of the network are.
         network: In place of all these: its witnesses are then reached, not made.
         http: Where to serve HTTP, such as ``127.0.0.1:0``.
+        relays: Where rounds of drand come from.
         changes: Other ``LedgerParams`` by name.
     """
     helpers = [Witness(SigningKey(bytes([200 + n]) * 32)) for n in range(witnesses)]
@@ -263,7 +265,8 @@ async def ledger_served(
     assert network.ledger is not None
     root.mkdir(exist_ok=True)
     (root / "network.toml").write_text(format_network(network))
-    place, ticks = Place(str(root / "ledger"), root, network.ledger.address, http), Ticks()
+    address, ticks = network.ledger.address, Ticks()
+    place = Place(str(root / "ledger"), root, address, http, drand=relays)
     async with AsyncExitStack() as held:
         for helper in helpers:
             started = helper.serving(network.network_id, helper.contact.address)

@@ -11,6 +11,7 @@ from pathlib import Path
 from dsn.apps.ledger.engine import genesis_of
 from dsn.apps.ledgerd.books import Books
 from dsn.apps.ledgerd.desk import Desk, Operator
+from dsn.apps.ledgerd.drand import DrandSource
 from dsn.apps.ledgerd.epochs import Timekeeper
 from dsn.apps.ledgerd.publisher import Publisher
 from dsn.apps.ledgerd.views import Views
@@ -129,7 +130,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rigged(root: Path, *, witnesses: int = 0, quorum: int = 0) -> AsyncIterator[Rig]:
+async def rigged(
+    root: Path, *, witnesses: int = 0, quorum: int = 0, open_s: int = 0
+) -> AsyncIterator[Rig]:
     """The ledger in ``root``, made if there is none; epochs last an hour."""
     watch, keys = Watch(), [SigningKey(bytes([200 + n]) * 32) for n in range(witnesses)]
     contacts = [Contact(key.public, f"127.0.0.1:{n}") for n, key in enumerate(keys, 1)]
@@ -139,6 +142,7 @@ async def rigged(root: Path, *, witnesses: int = 0, quorum: int = 0) -> AsyncIte
         witnesses=contacts,
         quorum=quorum,
         epoch_s=3_600,
+        open_s=open_s,
     )
     params = network.ledger_params
     assert params is not None
@@ -155,6 +159,6 @@ async def rigged(root: Path, *, witnesses: int = 0, quorum: int = 0) -> AsyncIte
         )
         timekeeper = Timekeeper(
             desk, operator, publisher, followers,
-            clock=watch, file=root / "epoch", sleep=watch.sleep,
+            clock=watch, file=root / "epoch", drand=DrandSource((), watch), sleep=watch.sleep,
         )  # fmt: skip
         yield Rig(desk, operator, views, publisher, timekeeper, followers, watch, notes)

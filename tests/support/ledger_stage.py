@@ -233,7 +233,9 @@ class Stage:
 
     def _get_account(self, request: v1.GetAccountRequest) -> v1.CellsReply:
         accounts = [(CellKind.ACCOUNT, each) for each in request.addresses]
-        return self._cells(accounts + [(CellKind.NODE, each) for each in request.nodes])
+        nodes = [(CellKind.NODE, each) for each in request.nodes]
+        network = [(CellKind.NETWORK, self.params.domain.network)] * request.network
+        return self._cells(accounts + nodes + network)
 
     def _get_deal(self, request: v1.GetDealRequest) -> v1.CellsReply:
         return self._cells((CellKind.DEAL, each) for each in request.deals)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import sqlalchemy as sql
 
 from dsn.core.hashing import HASH_BYTES, sha256
 from dsn.ledger.log import EMPTY_ROOT, Frontier, LogLeaf, Subtree, TreeHead, leaf_hash
 from dsn.ledger.tiles import build_tile, grown_tiles
 from dsn.ports import LedgerBatch, StoredCell
+from dsn.store.ledger import create_ledger, open_ledger
+from dsn.store.ledger_sql import SqlLedger
+from dsn.store.ledger_tables import CELLS, LEAVES, LEDGER, TILES
 from tests.support.postgres import fresh_schema
 
 GENESIS = "what it began with: ä\n"
@@ -31,6 +36,30 @@ def leaf(number: int, salt: bytes = b"") -> LogLeaf:
 def cell(name: bytes, raw: bytes) -> StoredCell:
     """The cell called ``name``."""
     return StoredCell(sha256(name), 2, raw)
+
+
+class Kept:
+    """One open ledger that is emptied for another history, sooner than a new one is made."""
+
+    def __init__(self, place: str, genesis: str, cells: Sequence[StoredCell]) -> None:
+        """Make it at ``place``."""
+        create_ledger(place, genesis, cells)
+        self._store, self._cells = open_ledger(place, signer=True), cells
+
+    def emptied(self) -> SqlLedger:
+        """The store, as it was made."""
+        connection = self._store._connection
+        start = {"size": 0, "root": EMPTY_ROOT, "fenced_size": 0, "fenced_root": EMPTY_ROOT}
+        with connection.begin():
+            for table in (LEAVES, CELLS, TILES):
+                connection.execute(sql.delete(table))
+            connection.execute(sql.insert(CELLS), [cell._asdict() for cell in self._cells])
+            connection.execute(sql.update(LEDGER).values(start))
+        return self._store
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._store.close()
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from dsn.ledger.entry import Body, Entry, SignedEntry, sign_entry
 from dsn.ledger.log import Frontier, LogLeaf, Subtree, TreeHead, build_inclusion_proof, leaf_hash
 from dsn.ledger.params import LedgerParams, check_params
 from dsn.ledger.pledge import Pledge
-from dsn.ledger.rules.moves import apply, check_rules, validate
+from dsn.ledger.rules.moves import apply, check_rules, step
 from dsn.ledger.rules.signatures import salt_preimage
 from dsn.ledger.settlement import NO_ADDRESS, Address, SettlementKey
 from dsn.ledger.state import Changes, State, genesis
@@ -184,11 +184,11 @@ class World:
             key = KEYS[BY_ADDRESS[entry.signer]]
             signed = sign_entry(entry, self.params.domain, key)
             signed = SignedEntry(entry, signature or signed.signature)
-            validate(self.state, signed, lambda network, body: None)
+            self.state, changes = step(self.state, signed, lambda before, body: None)
             signature = signed.signature
         else:
             check_rules(self.state, entry)
-        self.state, changes = apply(self.state, entry)
+            self.state, changes = apply(self.state, entry)
         self.add(LogLeaf(entry.encode(), signature or NO_SIGNATURE, self.state.root))
         self._remember(changes)
         return changes
@@ -360,8 +360,15 @@ class World:
 
     def drawn(self, name: str, epoch: int, place: int) -> tuple[DrawnOpening, DealId]:
         """Opening ``place`` of a link in the closed log, and the deal that it falls in."""
-        index, link, held, _ = self.answers[name, epoch]
-        closed = self.state.network.closed
+        index, closed = self.answers[name, epoch][0], self.state.network.closed
+        bracket, deal = self.bracket(name, epoch, place)
+        path = build_inclusion_proof(self.nodes.__getitem__, index, closed.size)
+        beacon = self.values[epoch]
+        return DrawnOpening(self.leaves[index], index, tuple(path), beacon, place, bracket), deal
+
+    def bracket(self, name: str, epoch: int, place: int) -> tuple[bytes, DealId]:
+        """The way to the deal that opening ``place`` of a link falls in, and the deal."""
+        _, link, held, _ = self.answers[name, epoch]
         node, beacon = self.account(name).node, self.values[epoch]
         leaf = drawn_indices(link, beacon, network=self.params.domain.network, node=node)[place]
         at = held.tree.locate(leaf)
@@ -369,9 +376,7 @@ class World:
         bracket = entry.deal + entry.number.to_bytes(8, "big") + entry.holdings_root
         bracket += entry.leaves.to_bytes(8, "big")
         bracket += b"".join(left.to_bytes(8, "big") + beside for left, beside in at.steps)
-        path = build_inclusion_proof(self.nodes.__getitem__, index, closed.size)
-        opening = DrawnOpening(self.leaves[index], index, tuple(path), beacon, place, bracket)
-        return opening, DealId(at.key)
+        return bracket, DealId(at.key)
 
     def served(self, name: str, epoch: int, place: int) -> ServedOpening:
         """What ``name`` answered with at ``place``."""

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dsn.apps.client import Client
-from dsn.apps.deal_file import DealFolder
-from dsn.apps.deals import FOLDER
+from dsn.apps.deal_file import FOLDER, DealFolder
 from dsn.apps.devnet import free_port
 from dsn.apps.ledger.light import LightClient
 from dsn.apps.node.money import open_books

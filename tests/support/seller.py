@@ -95,6 +95,12 @@ class Seller:
         self.most_frame = MIB
         self.extra: bytes | None = None
         """What is sent instead of the first frame."""
+        self.taking = asyncio.Event()
+        """Cleared, it takes no frame of a large shard."""
+        self.taking.set()
+        self.no_vouchers = False
+        self.taken = 0
+        """Bytes of large shards that it took, stored or not."""
         self._paid = asyncio.Event()
 
     def methods(self) -> list[Streaming | Unary]:
@@ -123,6 +129,8 @@ class Seller:
 
     def take(self, message: node_pb2.Voucher) -> None:
         """Judge a voucher, and wake whoever waits for one."""
+        if self.no_vouchers:
+            raise PeerError("no vouchers here", code="over_escrow")
         voucher = Voucher(self.deal, message.credits)
         verify_typed(voucher, _domain(self.network), message.signature, PAYER.address)
         if self.tab.pay(message.credits):
@@ -170,11 +178,7 @@ class Seller:
 
     async def _room(self, most: int) -> int:
         while not (size := self.tab.room(most)):
-            try:
-                async with asyncio.timeout(PAY_S):
-                    await self._paid.wait()
-            except TimeoutError:
-                raise self.bill() from None
+            await self._voucher()
         self.tab.read(size)
         assert self.tab.owed <= window(self.terms, self.tab.credits)
         self.most_owed = max(self.most_owed, self.tab.owed)
@@ -189,25 +193,39 @@ class Seller:
             if self.refusals:
                 raise self.refusals.pop(0)
             size = header.length or sum(len(each.data) for each in header.small)
-            if header.deal != NO_DEAL:
-                self.tab.expect(size)
             commits = [(each.commit, len(each.data)) for each in header.small]
             if not commits:
-                commits = [(await _frames(header.length, stream), header.length)]
+                commits = [(await self._frames(header, stream), header.length)]
+            elif header.deal != NO_DEAL:
+                self.tab.expect(size)
             if header.deal != NO_DEAL:
                 self.tab.stored(size)
             await stream.write(receipts_to_wire(self._receipt(header, *each) for each in commits))
+
+    async def _frames(self, header: node_pb2.PutHeader, stream: ServerStream) -> bytes:
+        """Take a shard's frames, each once it may be owed; its commit."""
+        left = header.length
+        while left:
+            await self.taking.wait()
+            size = len(await stream.read() or b"")
+            left -= size
+            self.taken += size
+            while header.deal != NO_DEAL and not self.tab.expect(size):
+                await self._voucher()
+            self.most_owed = max(self.most_owed, self.tab.owed)
+        return node_pb2.PutTrailer.FromString(await stream.read() or b"").commit
+
+    async def _voucher(self) -> None:
+        try:
+            async with asyncio.timeout(PAY_S):
+                await self._paid.wait()
+        except TimeoutError:
+            raise self.bill() from None
 
     def _receipt(self, header: node_pb2.PutHeader, commit: bytes, length: int) -> SignedReceipt:
         receipt = Receipt(DealId(header.deal), Commit(commit), leaf_count(length), length, 1 << 40)
         node, network = Contact(NODE.public, "").node_id, self.network.network_id
         return SignedReceipt(receipt, sign_receipt(receipt, NODE.sign, network=network, node=node))
-
-
-async def _frames(length: int, stream: ServerStream) -> bytes:
-    while length:
-        length -= len(await stream.read() or b"")
-    return node_pb2.PutTrailer.FromString(await stream.read() or b"").commit
 
 
 @dataclass
@@ -249,6 +267,9 @@ def _signed_deal(network: Network, folder: Path, node: NodeId, escrow: int) -> t
         ingress_price=PRICE,
         egress_price=PRICE,
         bandwidth_escrow=escrow,
+        delegate=NO_ADDRESS,
+        delegate_credits=0,
+        delegate_leaves=0,
     )
     domain = _domain(network)
     agreed = Agreed(terms, *(sign_typed(terms, domain, key) for key in (PAYER, PAYEE)))

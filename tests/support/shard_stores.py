@@ -56,13 +56,16 @@ async def put(
     *,
     until: int = SOON,
     limit: int = PLENTY,
+    deal: DealId = DEAL,
 ) -> StoredShard:
     """Store ``shard`` the way its length asks for."""
     if not shard.is_large:
         return await store.put_small(
-            client, shard.data, shard.commit, keep_until_s=until, pending_limit=limit
+            client, deal, shard.data, shard.commit, keep_until_s=until, pending_limit=limit
         )
-    writer = await store.begin(client, len(shard.data), keep_until_s=until, pending_limit=limit)
+    writer = await store.begin(
+        client, deal, len(shard.data), keep_until_s=until, pending_limit=limit
+    )
     for frame in shard.frames:
         await writer.write(frame)
     return await writer.finish(shard.commit)

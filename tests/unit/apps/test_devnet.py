@@ -16,7 +16,7 @@ from dsn.config import load
 from dsn.core.keys import IdentityKeys, SigningKey, node_id_of
 from dsn.dht.network import parse_network
 from dsn.errors import ConfigError, NotFound, UsageError
-from dsn.ids import format_node_id
+from dsn.ids import format_base32, format_node_id
 from dsn.ledger.settlement import SettlementKey
 from dsn.runtime.clock import SystemClock
 from dsn.store.home import Home
@@ -48,9 +48,10 @@ def test_the_description_has_exactly_the_stable_fields(tmp_path):
 
 def test_a_ledger_and_its_witnesses_come_after_the_nodes_and_are_in_the_network_file(tmp_path):
     made = create(tmp_path, epoch_s=7)
-    names = ["node1", "node2", "node3", "ledger", "witness1", "witness2"]
+    names = ["node1", "node2", "node3", "ledger", "witness1", "witness2", "verifier"]
     assert [one.name for one in made.processes] == names
-    assert [one.role for one in made.processes[3:]] == ["ledger", "witness", "witness"]
+    roles = ["ledger", "witness", "witness", "verifier"]
+    assert [one.role for one in made.processes[3:]] == roles
     network = parse_network((tmp_path / "network.toml").read_text())
     params, operator = network.ledger_params, made.operator.load_root()
     assert params.operator == params.faucet == SettlementKey.derive(operator).address
@@ -58,10 +59,27 @@ def test_a_ledger_and_its_witnesses_come_after_the_nodes_and_are_in_the_network_
     assert (params.epoch_s, params.quorum, params.domain.network) == (7, 2, network.network_id)
     assert params.witnesses == {each.public_key for each in network.witnesses}
     places = [network.ledger.address, *(each.address for each in network.witnesses)]
-    assert places == [one.address for one in made.processes[3:]]
+    assert places == [one.address for one in made.processes[3:6]]
     for one in made.processes[3:]:
         settings = load(Path(one.home), {}).settings
         assert getattr(settings, one.role).listen == one.address
+
+
+def test_the_client_believes_the_verifier_wherever_it_listens(tmp_path, monkeypatch):
+    made = create(tmp_path, epoch_s=7)
+    verifier = made.named("verifier")
+    root = Home.open(Path(verifier.home)).load_root()
+    key = format_base32(SigningKey(IdentityKeys.derive(root).identity_seed).public)
+    settings = load(made.client_home, {}).settings
+    assert settings.client.verifiers == (f"{key}@{verifier.address}",)
+    monkeypatch.setattr(devnet_run, "spawn", lambda home, command, log: 1)
+    host, _, port = verifier.address.rpartition(":")
+    with socket.create_server((host, int(port))):
+        moved = devnet_run.launch(made, [verifier]).named("verifier")
+    assert moved.address != verifier.address
+    settings = load(made.client_home, {}).settings
+    assert settings.client.verifiers == (f"{key}@{moved.address}",)
+    assert load(Path(moved.home), {}).settings.verifier.listen == moved.address
 
 
 def test_what_is_written_is_read_back(tmp_path):

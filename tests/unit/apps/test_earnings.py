@@ -7,7 +7,15 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsn.apps.earnings import Earned, earned, month_end_s, read_earnings, sample_earnings
+from dsn.apps.earnings import (
+    Earned,
+    Proofs,
+    count_proofs,
+    earned,
+    month_end_s,
+    read_earnings,
+    sample_earnings,
+)
 from dsn.ids import DealId, NodeId
 from dsn.ledger.bandwidth import Traffic
 from dsn.ledger.cells import AccountCell, DealCell, DealState
@@ -68,6 +76,32 @@ def test_the_parts_sum_up_to_what_the_ledger_paid(
     assert ended.unclaimed == 0
 
 
+def test_what_is_proven_and_not_settled_is_unclaimed() -> None:
+    """One GiB at one credit a GiB-epoch; epochs 2, 3 and 5 of the five after the last settle."""
+    deal = replace(DEAL, disk_price=1_000)
+    cell = replace(
+        CELL, terms=deal, end=100, leaves=1 << 20, leaf_epochs=4 << 20, disk_paid=4_000,
+        disk_escrow=10**6, collateral=10**9, burned=40,
+    )  # fmt: skip
+    account = AccountCell(PROVIDER.address, rolled=6, bits=0b110_10)
+    result = earned(stored(cell), 10_000, account)
+    assert (result.disk, result.unclaimed) == (4_000 - 40, 3 * 990)
+    assert result.total == result.disk
+    over = earned(stored(replace(cell, state=DealState.ENDED)), 10_000, account)
+    assert (over.disk, over.unclaimed) == (4_000 - 40, 0)
+
+
+def test_epochs_are_counted_by_links_and_gaps() -> None:
+    account = AccountCell(PROVIDER.address, rolled=10, bits=0b1110_1110)
+    assert count_proofs(account, {5, 6, 8}) == Proofs(proven=2, missed=3, last=8)
+    assert count_proofs(account, {5, 6, 8, 9, 10}) == Proofs(proven=3, missed=3, last=9)
+    assert count_proofs(replace(account, bits=account.bits | 1), {10}) == Proofs(1, 3, 10)
+    assert count_proofs(AccountCell(PROVIDER.address), {1}) == Proofs(0, 0, 0)
+    ages = AccountCell(PROVIDER.address, rolled=10_000, bits=(1 << 720) - 2)
+    assert count_proofs(ages, range(10_001)) == Proofs(719, 0, 9_999)
+    assert count_proofs(replace(ages, bits=0), ()) == Proofs(0, 719, 0)
+
+
 def test_months_end() -> None:
     def at(*date: int) -> float:
         return datetime(*date, tzinfo=UTC).timestamp()  # type: ignore[misc,arg-type]
@@ -80,11 +114,11 @@ async def test_the_forecast_goes_on_at_the_last_days_rate(tmp_path: Path) -> Non
     clock = Clock(NOON_S - 86_400)
     async with open_deals(tmp_path / "deals") as store:
         await store.sign(stored(None))
-        await sample_earnings(store, 0, clock)
+        await sample_earnings(store, ACCOUNT, 0, clock)
         clock.at_s = NOON_S
         await store.save_cells([replace(CELL, voucher_paid=70)])
         await store.save_tab(DEAL_ID, False, StoredTab(Traffic(0, GIB), 100, b"s" * 65))
-        result = await read_earnings(store, ACCOUNT, 0, clock)
+        result = await read_earnings(store, ACCOUNT, (), 0, clock)
         assert result.forecast == 100 + 10 * 100
         fields = result.fields()
         assert (fields["total"], fields["unclaimed"], fields["forecast"]) == ("70", "30", "1100")

@@ -13,6 +13,7 @@ import pytest
 from dsn.apps.deal_file import Stage, new_deal
 from dsn.apps.deals import Deals
 from dsn.apps.dht import Dht
+from dsn.apps.faults import Faults
 from dsn.apps.holdings import Held, Holdings, decode_held, encode_held
 from dsn.apps.ledger.account import LedgerAccount
 from dsn.apps.ledger.light import LightClient
@@ -80,7 +81,14 @@ class Home:
 
     def holdings(self, kind: type[Holdings] = Holdings) -> Holdings:
         """As a new command finds them."""
-        return kind(self.folder, self.nodes, self.client.identity, deals=self.deals)
+        return kind(
+            self.folder, self.nodes, self.client.identity, deals=self.deals, faults=self.faults
+        )
+
+    @property
+    def faults(self) -> Faults:
+        """What this home saw go wrong, as a new command finds it."""
+        return Faults(self.folder.parent / "faults", print)
 
     async def stored(self, *sizes: int) -> list[Shard]:
         """Shards that the node has and nobody signed for, nor paid."""

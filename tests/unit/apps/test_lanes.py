@@ -1,4 +1,4 @@
-"""Put streams: what they announce is paid ahead, and does not count if it got no receipt."""
+"""Put streams: what goes out is paid as it goes, and does not count if it got no receipt."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from dsn.apps.lanes import LargeLane, SmallLane
 from dsn.apps.paying import Payer
 from dsn.core.merkle import ShardHasher
-from dsn.errors import DsnError, LimitReached
+from dsn.errors import DsnError, LimitReached, PeerError
 from dsn.ids import NO_DEAL, Commit
-from dsn.ledger.bandwidth import Traffic
+from dsn.ledger.bandwidth import Traffic, window
 from dsn.units import KIB, MIB
 from tests.support.seller import Shop, shop
 
@@ -46,7 +46,7 @@ async def send(lane: LargeLane, size: int) -> None:
     await (await lane.end(commit, size))
 
 
-async def test_every_large_shard_is_paid_as_it_is_announced(tmp_path: Path) -> None:
+async def test_large_shards_are_paid_as_their_frames_go(tmp_path: Path) -> None:
     sizes = [700 * KIB, 100 * KIB, 3 * MIB, MIB, 5 * MIB]
     async with shop(tmp_path, 1) as it:
         lane = large(it)
@@ -58,9 +58,49 @@ async def test_every_large_shard_is_paid_as_it_is_announced(tmp_path: Path) -> N
         assert it.traffic == it.seller.tab.traffic == Traffic(sum(sizes), 0)
         credits = [header.voucher.credits for header in it.seller.headers]
         assert all(left <= right for left, right in pairwise(credits)), "always the newest"
-        assert credits[0] == sizes[0], "more than half a window"
-        assert credits[1] == sizes[0], "less than half: the newest again, nothing new to sign"
-        assert credits[-1] == sum(sizes)
+        assert credits[0] == 0, "nothing was sent yet"
+        assert credits[1] == sizes[0], "more than half a window"
+        assert credits[2] == sizes[0], "less than half: the newest again, nothing new to sign"
+        first, paid = window(it.seller.terms, 0), it.seller.tab.credits
+        assert it.seller.most_owed <= max(first, paid)
+        assert sum(sizes) - paid < window(it.seller.terms, paid) // 2
+
+
+async def test_a_node_that_stops_taking_is_paid_a_window_ahead_at_most(tmp_path: Path) -> None:
+    """What is in buffers on the way counts as sent, and no more than that is promised."""
+    taken, size = 8 * MIB, 64 * MIB
+    async with shop(tmp_path, 1) as it:
+        lane, data = large(it), bytes(MIB)
+
+        async def feed() -> None:
+            for _ in range(size // MIB):
+                if it.seller.taken >= taken:
+                    it.seller.taking.clear()
+                await lane.send(data)
+
+        await lane.begin(size)
+        feeding = asyncio.create_task(feed())
+        await asyncio.wait([feeding], timeout=1.0)
+        assert not feeding.done(), "buffers on the way took a whole shard"
+        promised, window_ = it.seller.tab.credits, window(it.seller.terms, it.seller.tab.credits)
+        assert taken <= it.seller.taken < size
+        ahead = promised - it.seller.taken
+        print(f"{ahead} credits were paid ahead of what was taken, the window is {window_}")
+        assert ahead <= window_
+        lane.fail(DsnError("given up"))
+        await feeding
+        await lane.close()
+        assert it.traffic == Traffic()
+
+
+async def test_a_lane_whose_voucher_is_refused_has_failed(tmp_path: Path) -> None:
+    async with shop(tmp_path, 1) as it:
+        lane = large(it)
+        it.seller.no_vouchers = True
+        with pytest.raises(PeerError):
+            await send(lane, 3 * MIB)
+        await lane.close()
+        assert it.traffic == Traffic()
 
 
 async def test_small_shards_share_a_message_and_its_voucher(tmp_path: Path) -> None:

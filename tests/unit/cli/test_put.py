@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from dsn.apps.results import PutResult
+from dsn.cli.main import main
 from dsn.cli.put import choose_scheme, name_sources, to_fields
 from dsn.core.layout import Scheme
 from dsn.errors import NotFound, UsageError
@@ -103,3 +105,14 @@ def test_several_puts_are_one_object_with_files():
     fields = to_fields([result("a"), result("b")])
     assert [file["name"] for file in fields["files"]] == ["a", "b"]
     assert (fields["size"], fields["uploaded_bytes"], fields["cost"]) == (20, 3072, None)
+
+
+@pytest.mark.parametrize("verifier", ["verifier", "nobody", "aaaa@127.0.0.1:7080"])
+def test_a_verifier_that_is_not_named_is_found_before_anything_is_sent(
+    verifier: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text("hello")
+    home = str(tmp_path / "home")
+    assert main(["--home", home, "put", str(source), "--confirm-by", verifier]) == 2
+    assert "KEY@HOST:PORT" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from dsn.ledger.params import LedgerParams
 from dsn.ledger.params_text import format_params, parse_params
 from dsn.ledger.settlement import format_address
 from dsn.ledger.typed import Domain
+from dsn.proofs.drand import QUICKNET, DrandChain
 from tests.support.ledger_world import NETWORK, PARAMS, address
 
 LEAST = f'network = "{format_base32(NETWORK)}"\noperator = "{format_address(PARAMS.operator)}"\n'
@@ -21,9 +22,15 @@ MANY = replace(
     max_free_leaves=(1 << 64) - 1,
     faucet=address("bob"),
 )
+DRAND = replace(PARAMS, drand=DrandChain(bytes(range(96)), 7, 30))
 
 
-@pytest.mark.parametrize("params", [PARAMS, MANY, replace(PARAMS, allocation=(), quorum=0)])
+def test_quicknet_has_a_name() -> None:
+    lines = format_params(PARAMS).replace("faucet", 'drand = "quicknet"\nfaucet', 1)
+    assert parse_params(lines) == replace(PARAMS, drand=QUICKNET)
+
+
+@pytest.mark.parametrize("params", [PARAMS, MANY, DRAND, replace(PARAMS, allocation=(), quorum=0)])
 def test_what_is_written_is_read_again(params: LedgerParams) -> None:
     text = format_params(params)
     assert parse_params(text) == parse_params(text, NETWORK) == params
@@ -54,6 +61,11 @@ def test_what_has_a_default_may_be_left_out() -> None:
         ('witnesses = ["aa"]', "witnesses"),
         ("witnesses = [7]", "witnesses"),
         (f'witnesses = ["{format_base32(NETWORK)}", "{format_base32(NETWORK)}"]', "witnesses"),
+        ('drand = "fastnet"', "drand"),
+        ('drand = { key = "00", genesis_s = 1, period_s = 1 }', "drand"),
+        (f'drand = {{ key = "{"00" * 96}", genesis_s = 1, period_s = 0 }}', "drand"),
+        (f'drand = {{ key = "{"00" * 96}", genesis_s = 1 }}', "drand"),
+        ('drand = "quicknet"', "drand"),
         ("allocation = 3", "allocation"),
         ('[allocation]\n"0x00" = 1', "allocation"),
         (f'[allocation]\n"{format_address(PARAMS.operator)}" = 0', "allocation"),

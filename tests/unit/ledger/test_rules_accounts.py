@@ -20,6 +20,7 @@ from dsn.ledger.bodies import (
 from dsn.ledger.cells import CellKind, NodeCell, Phase
 from dsn.ledger.entry import Entry
 from dsn.ledger.log import TreeHead
+from dsn.proofs.drand import DrandChain, salt_for
 from dsn.proofs.post import beacon_hash
 from tests.support.ledger_world import (
     IDENTITIES,
@@ -87,6 +88,25 @@ def test_the_closed_log_starts_at_the_network_id_and_grows(world: World) -> None
 def test_a_shut_needs_salts_by_a_quorum(world: World, salts: tuple[Salt, ...], code: str) -> None:
     world.open_epoch()
     assert world.code("operator", ShutEpoch(1, salts)) == code
+
+
+def test_a_shut_fixes_a_later_round_of_drand_each_time() -> None:
+    world = World(replace(PARAMS, drand=DrandChain(bytes(96), 1_000, 2)), signed=False)
+
+    def shut(*rounds: int) -> ShutEpoch:
+        named = zip(SALTS, rounds, strict=False)
+        salts = tuple(replace(s, salt=salt_for(number, bytes(24))) for s, number in named)
+        return ShutEpoch(world.epoch, salts)
+
+    world.open_epoch()
+    assert world.code("operator", shut(0, 9)) == "bad_salts"
+    world.do("operator", shut(8, 9))
+    assert world.state.network.round == 8
+    world.shut_head = world.frontier.head
+    world.do("operator", OpenEpoch(2, world.shut_head, VALUE, b""))
+    assert world.code("operator", shut(8, 90)) == "bad_salts"
+    world.do("operator", shut(90, 1, 20))
+    assert world.state.network.round == 20
 
 
 def test_only_the_operator_keeps_time_and_enters_deposits(world: World) -> None:

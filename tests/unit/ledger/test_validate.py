@@ -20,7 +20,7 @@ from dsn.ledger.bodies import (
     Transfer,
     Withdraw,
 )
-from dsn.ledger.cells import Cell, CellKind
+from dsn.ledger.cells import Cell, CellKind, NetworkCell
 from dsn.ledger.deal import Close, Extension
 from dsn.ledger.entry import Body, Entry, SignedEntry, sign_entry
 from dsn.ledger.radix import StateLeaf, verify_absence, verify_cell
@@ -32,7 +32,7 @@ from tests.support.ledger_world import DOMAIN, KEYS, NETWORK, PARAMS, World, add
 from tests.support.signing import mirrored, spoiled
 
 
-def no_evidence(network: NetworkId, body: OpenEpoch) -> None:
+def no_evidence(before: NetworkCell, body: OpenEpoch) -> None:
     """The `fixed` beacon: any value will do."""
 
 
@@ -194,8 +194,8 @@ def test_evidence_is_judged_by_who_was_asked_to(world: World) -> None:
     head = world.shut_head
     seen: list[OpenEpoch] = []
 
-    def judge(network: NetworkId, body: OpenEpoch) -> None:
-        assert network == NETWORK
+    def judge(before: NetworkCell, body: OpenEpoch) -> None:
+        assert before.network == NETWORK
         seen.append(body)
         if body.evidence != b"right":
             raise InvalidProof("no such beacon", code="wrong_evidence")

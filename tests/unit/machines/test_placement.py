@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from dsn.core.layout import Scheme
 from dsn.errors import NoSpace, UsageError
 from dsn.ids import NodeId
-from dsn.machines.placement import Candidate, choose
+from dsn.machines.placement import DEALT, Candidate, choose, explain
 from dsn.units import GIB
 
 
@@ -45,6 +46,13 @@ def test_room_draws_more_and_distance_less() -> None:
     rng = random.Random(7)
     first = Counter(choose(candidates, Scheme(1, 1), 1, rng.random)[0][0] for _ in range(2000))
     assert first[0] > 2.5 * first[1] > 5 * first[2]
+
+
+def test_an_open_deal_weighs_a_little_more() -> None:
+    one, other = replace(_candidate(1), dealt=True), _candidate(2)
+    weights = {each.candidate.node: each.weight for each in explain([one, other], (), (), 1)}
+    assert weights[one.node] / weights[other.node] == pytest.approx(DEALT)
+    assert 1 < DEALT < 2, "room still decides"
 
 
 def test_the_seed_decides() -> None:

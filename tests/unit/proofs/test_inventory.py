@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 
 import pytest
 
@@ -168,3 +169,17 @@ def test_at_most_256_levels() -> None:
     assert len(tree.locate(0).steps) == MAX_LEVELS
     assert tree.locate(tree.total - 1).key == b"\x80" + bytes(31)
     assert tree.remove(bytes(32)).count == MAX_LEVELS
+
+
+def test_an_entry_is_found_where_its_numbers_begin() -> None:
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    pairs = [(Commit(rng.randbytes(32)), rng.randrange(1, 9)) for _ in range(200)]
+    tree, first = holdings(pairs), 0
+    for key, leaves in tree:
+        assert tree.find(key) == (first, leaves), f"seed {seed}"
+        assert tree.locate(first).key == tree.locate(first + leaves - 1).key == key
+        first += leaves
+    for key in (rng.randbytes(32), b""):
+        with pytest.raises(NotFound):
+            tree.find(key)

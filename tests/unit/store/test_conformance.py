@@ -130,14 +130,14 @@ async def test_a_small_shard_may_not_be_empty_or_long(store: ShardStore) -> None
     for data in (b"", bytes(SMALL_SHARD_BYTES + 1)):
         with pytest.raises(MalformedMessage):
             await store.put_small(
-                ALICE, data, Commit(bytes(32)), keep_until_s=SOON, pending_limit=PLENTY
+                ALICE, DEAL, data, Commit(bytes(32)), keep_until_s=SOON, pending_limit=PLENTY
             )
 
 
 async def test_a_large_shard_may_not_be_small(store: ShardStore) -> None:
     for length in (-1, 0, SMALL_SHARD_BYTES):
         with pytest.raises(MalformedMessage):
-            await store.begin(ALICE, length, keep_until_s=SOON, pending_limit=PLENTY)
+            await store.begin(ALICE, DEAL, length, keep_until_s=SOON, pending_limit=PLENTY)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,9 @@ async def test_a_large_shard_may_not_be_small(store: ShardStore) -> None:
     ],
 )
 async def test_frames_of_other_sizes_end_the_shard(store: ShardStore, frames: list[int]) -> None:
-    writer = await store.begin(ALICE, FRAME_BYTES + 10, keep_until_s=SOON, pending_limit=PLENTY)
+    writer = await store.begin(
+        ALICE, DEAL, FRAME_BYTES + 10, keep_until_s=SOON, pending_limit=PLENTY
+    )
     for size in frames[:-1]:
         await writer.write(bytes(size))
     with pytest.raises(MalformedMessage):
@@ -164,7 +166,7 @@ async def test_frames_of_other_sizes_end_the_shard(store: ShardStore, frames: li
 
 async def test_a_shard_that_ends_early_is_not_stored(store: ShardStore) -> None:
     one = shard(MIB + 10)
-    writer = await store.begin(ALICE, MIB + 10, keep_until_s=SOON, pending_limit=PLENTY)
+    writer = await store.begin(ALICE, DEAL, MIB + 10, keep_until_s=SOON, pending_limit=PLENTY)
     await writer.write(one.frames[0])
     with pytest.raises(MalformedMessage):
         await writer.finish(one.commit)
@@ -173,7 +175,7 @@ async def test_a_shard_that_ends_early_is_not_stored(store: ShardStore) -> None:
 
 async def test_an_aborted_shard_leaves_nothing(store: ShardStore) -> None:
     one, before = shard(MIB + 10), store.space()
-    writer = await store.begin(ALICE, MIB + 10, keep_until_s=SOON, pending_limit=PLENTY)
+    writer = await store.begin(ALICE, DEAL, MIB + 10, keep_until_s=SOON, pending_limit=PLENTY)
     await writer.write(one.frames[0])
     assert store.pending_bytes(ALICE) == MIB + 10
     assert store.space().reserved >= MIB + 10
@@ -194,6 +196,24 @@ async def test_storing_again_returns_the_same(store: ShardStore, length: int) ->
     held = await put(store, one, until=LATER)
     assert (held.state, held.keep_until_s) == (ShardState.HELD, 0)
     assert store.pending_bytes(ALICE) == 0
+
+
+@pytest.mark.parametrize("length", [1_000, 100_000])
+async def test_what_is_held_under_another_deal_alone_is_claimed_anew(
+    store: ShardStore, length: int
+) -> None:
+    one = shard(length)
+    await put(store, one)
+    await store.revise(ALICE, DEAL, [one.commit], [], b"r")
+    anew = await put(store, one, until=SOON, deal=OTHER_DEAL)
+    assert (anew.state, anew.keep_until_s) == (ShardState.PENDING, SOON)
+    assert await put(store, one, until=LATER, deal=OTHER_DEAL) == anew, "the first claim counts"
+    assert (store.count, store.pending_bytes(ALICE)) == (1, length)
+    await store.revise(ALICE, DEAL, [], [one.commit], b"s")
+    assert await store.stat(one.commit) == anew
+    assert await read_all(store, one) == one.data
+    await store.revise(ALICE, OTHER_DEAL, [], [one.commit], b"t")
+    assert (store.count, store.pending_bytes(ALICE)) == (0, 0)
 
 
 async def test_the_same_shard_many_times_at_once_is_stored_once(store: ShardStore) -> None:
@@ -243,7 +263,8 @@ async def test_pending_bytes_are_bounded_for_those_who_hurry(store: ShardStore) 
     outcomes = await asyncio.gather(*puts, return_exceptions=True)
     assert sum(isinstance(each, TooMany) for each in outcomes) == 5
     begun = (
-        store.begin(ALICE, 100_000, keep_until_s=SOON, pending_limit=203_000) for _ in range(8)
+        store.begin(ALICE, DEAL, 100_000, keep_until_s=SOON, pending_limit=203_000)
+        for _ in range(8)
     )
     outcomes = await asyncio.gather(*begun, return_exceptions=True)
     assert sum(isinstance(each, TooMany) for each in outcomes) == 6
@@ -258,9 +279,11 @@ async def test_what_does_not_fit_is_refused_before_it_is_written(
     async with open_store(tmp_path / "volume", capacity_bytes=MIB) as store:
         free = store.space().free
         with pytest.raises(NoSpace):
-            await store.begin(ALICE, free, keep_until_s=SOON, pending_limit=PLENTY)
+            await store.begin(ALICE, DEAL, free, keep_until_s=SOON, pending_limit=PLENTY)
         assert store.space().reserved == 0
-        writer = await store.begin(ALICE, free - 64 * KIB, keep_until_s=SOON, pending_limit=PLENTY)
+        writer = await store.begin(
+            ALICE, DEAL, free - 64 * KIB, keep_until_s=SOON, pending_limit=PLENTY
+        )
         with pytest.raises(NoSpace):
             await put(store, shard(64 * KIB))
         with pytest.raises(NoSpace):
@@ -279,7 +302,7 @@ async def test_space_always_adds_up(store: ShardStore) -> None:
     assert adds_up()
     small, large = shard(1_000), shard(100_000)
     await put(store, small)
-    writer = await store.begin(ALICE, 100_000, keep_until_s=SOON, pending_limit=PLENTY)
+    writer = await store.begin(ALICE, DEAL, 100_000, keep_until_s=SOON, pending_limit=PLENTY)
     assert adds_up()
     assert store.space().reserved > 100_000
     await writer.write(large.data)
@@ -476,3 +499,48 @@ async def test_a_closed_store_takes_nothing(open_store: OpenStore, tmp_path: Pat
         pass
     with pytest.raises(DsnError):
         await put(store, shard(10))
+
+
+def leaves_of(data: bytes, *indices: int) -> dict[int, bytes]:
+    """Leaves of a shard by index."""
+    return {index: data[index * 1_024 : (index + 1) * 1_024] for index in indices}
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+async def test_a_whole_shard_has_no_rotten_leaf_and_takes_no_other(
+    store: ShardStore, length: int
+) -> None:
+    one = shard(length)
+    await put(store, one)
+    last = -(-length // 1_024) - 1
+    assert await store.rotten(one.commit) == []
+    await store.mend(one.commit, {})
+    await store.mend(one.commit, leaves_of(one.data, 0, last))
+    for index in range(last + 1) if not one.is_large else (0, last):
+        wrong = leaves_of(one.data, *range(last + 1) if not one.is_large else ())
+        wrong[index] = bytes(len(leaves_of(one.data, index)[index]))
+        with pytest.raises(InvalidProof) as caught:
+            await store.mend(one.commit, wrong)
+        assert caught.value.detail_code == "bad_leaf"
+    assert await read_all(store, one) == one.data
+
+
+@pytest.mark.parametrize("length", [1_500, 100_000])
+@pytest.mark.parametrize(("index", "size"), [(-1, 1_024), (1 << 63, 1_024), (0, 1_023), (0, 1_025)])
+async def test_a_leaf_of_another_place_or_size_is_refused(
+    store: ShardStore, length: int, index: int, size: int
+) -> None:
+    one = shard(length)
+    await put(store, one)
+    with pytest.raises(InvalidProof) as caught:
+        await store.mend(one.commit, {index: bytes(size)})
+    assert caught.value.detail_code == "bad_leaf"
+
+
+async def test_rot_of_what_is_not_here_is_unknown(store: ShardStore) -> None:
+    commit = shard(10).commit
+    for call in (store.rotten(commit), store.mend(commit, {})):
+        with pytest.raises(NotFound) as caught:
+            await call
+        assert caught.value.detail_code == "unknown_shard"
+    assert await store.lost() == []

@@ -150,7 +150,7 @@ async def test_a_file_stays_open_while_a_thread_still_writes_to_it(
         return pwrite(handle, *arguments)
 
     async with disk_store(volume) as store:
-        writer = await store.begin(ALICE, MIB, keep_until_s=SOON, pending_limit=PLENTY)
+        writer = await store.begin(ALICE, DEAL, MIB, keep_until_s=SOON, pending_limit=PLENTY)
         monkeypatch.setattr(os, "pwrite", slow)
         writing = asyncio.create_task(writer.write(bytes(MIB)))
         await asyncio.to_thread(entered.wait)
@@ -160,6 +160,24 @@ async def test_a_file_stays_open_while_a_thread_still_writes_to_it(
         assert files(volume) == {"0"}
         go_on.set()
     assert files(volume) == set()
+
+
+async def test_a_large_shard_is_pending_once_at_every_moment(volume: Path) -> None:
+    """Not as being received and as stored at the same time, nor as neither."""
+    whole = shard(MIB + 1)
+    data, commit = whole.data, whole.commit
+    async with disk_store(volume) as store:
+        writer = await store.begin(
+            ALICE, DEAL, len(data), keep_until_s=SOON, pending_limit=len(data)
+        )
+        await writer.write(data[:MIB])
+        await writer.write(data[MIB:])
+        finishing = asyncio.create_task(writer.finish(commit))
+        while not finishing.done():
+            assert store.pending_bytes(ALICE) == len(data)
+            await asyncio.sleep(0)
+        assert (await finishing).length == store.pending_bytes(ALICE) == len(data)
+        assert store.space().reserved == 0
 
 
 async def test_many_small_changes_share_a_sync(volume: Path, disk: Disk) -> None:
@@ -277,5 +295,5 @@ async def test_the_disks_own_limit_counts_too(
         assert space.free <= 300_000
         assert space.withheld > 0
         with pytest.raises(NoSpace):
-            await store.begin(ALICE, 300_000, keep_until_s=SOON, pending_limit=PLENTY)
+            await store.begin(ALICE, DEAL, 300_000, keep_until_s=SOON, pending_limit=PLENTY)
         await put(store, shard(100_000))

@@ -13,6 +13,7 @@ from dsn.ui.bars import Bars
 from dsn.ui.figures import count, format_amount, format_date, format_seconds, format_speed
 from dsn.ui.progress import json_lines, silence
 from dsn.ui.table import columns, fields, print_table
+from dsn.ui.told import nested_fields, told_fields
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,36 @@ def test_amounts():
     assert format_amount("put", 1024, 2048, None) == "1 KiB of 2 KiB"
     assert format_amount("put", 1024, None, 512.0) == "1 KiB, 512 B/s"
     assert format_amount("check", 3, 12, 99.0) == "3 of 12"
+
+
+def test_an_answer_is_told_without_raw_values():
+    answer = {
+        "node_id": "nabc",
+        "size": 1_234,
+        "since_start": {"held": 1_144, "silent": 2},
+        "refused": {},
+        "undated": [3, 1_004],
+        "let_through": [],
+        "joined": True,
+        "reach": None,
+        "seen_s": 86_400,
+        "scrub_s": 0,
+    }
+    assert told_fields(answer) == [
+        ("node id", "nabc"),
+        ("size", "1,234"),
+        ("since start", "held 1,144, silent 2"),
+        ("refused", "none"),
+        ("undated", "3, 1,004"),
+        ("let through", "none"),
+        ("joined", "yes"),
+        ("reach", "none"),
+        ("seen", "1970-01-02 00:00 UTC"),
+        ("scrub", "never"),
+    ]
+
+
+def test_what_is_inside_a_value_stands_under_both_names():
+    found = {"size": 4, "closed": {"size": 3, "state_root": "ab"}}
+    told = [("size", "4"), ("closed size", "3"), ("closed state root", "ab")]
+    assert list(nested_fields(found)) == told

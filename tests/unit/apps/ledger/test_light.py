@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dsn.apps.ledger.light import LightClient
+from dsn.apps.ledger.light import LightClient, Snapshot
 from dsn.dht.network import sign_network
 from dsn.errors import ConfigError, Unreachable
 from dsn.ids import DealId
@@ -125,6 +125,91 @@ async def test_no_quorum_is_needed_where_there_are_no_witnesses(tmp_path: Path) 
     stage.published = (stage.snapshot(), stage.sign(stage.checkpoint(), ()))
     async with serving(stage, tmp_path) as reader:
         assert (await reader.light().refresh()).size == 1
+
+
+# all of one checkpoint
+
+
+def open_deals(stage: Stage, count: int) -> list[DealId]:
+    """So many deals of alice with paul, in as many checkpoints."""
+    ids = []
+    for number in range(count):
+        deal = terms(end=100, delegate=bytes(20), disk_price=1, salt=bytes([number]) * 32)
+        both = (sign_typed(deal, stage.params.domain, KEYS[name]) for name in ("alice", "paul"))
+        stage.do("alice", Open(Agreed(deal, *both)))
+        ids.append(deal.deal_id(stage.params.domain))
+    return ids
+
+
+async def test_a_snapshot_is_of_one_checkpoint(stage: Stage, reader: Reader) -> None:
+    light, ids = reader.light(), open_deals(stage, 2)
+    seen = await light.snapshot(address("paul"), [*ids, DealId(bytes(32)), *ids])
+    world = stage.world
+    assert seen == Snapshot(
+        len(world.leaves),
+        world.state.network,
+        world.account("paul"),
+        {deal: world.deal(deal) for deal in ids},
+    )
+    assert seen.size == light.newest.size
+    nobody = await light.snapshot(address("dora"))
+    assert (nobody.account, nobody.deals) == (AccountCell(address("dora")), {})
+
+
+def never_still(stage: Stage, times: int) -> list[int]:
+    """Have the ledger go on before each of the next replies; gives what it entered."""
+    entered: list[int] = []
+
+    def late(call: Any) -> Any:
+        def lie(request: Any, reply: Any) -> Any:
+            if len(entered) == times:
+                return reply
+            entered.append(stage.do("alice", transfer()))
+            return call(request)
+
+        return lie
+
+    stage.lies |= {"GetDeal": late(stage._get_deal), "GetAccount": late(stage._get_account)}
+    return entered
+
+
+async def test_a_snapshot_waits_until_all_replies_agree(stage: Stage, reader: Reader) -> None:
+    light, ids = reader.light(), open_deals(stage, 1)
+    entered = never_still(stage, 6)
+    seen = await light.snapshot(ALICE, ids)
+    assert len(entered) == 6
+    assert (seen.size, seen.account) == (len(stage.world.leaves), stage.world.account("alice"))
+
+
+async def test_a_ledger_that_never_stands_still_gives_no_snapshot(
+    stage: Stage, reader: Reader
+) -> None:
+    light, ids = reader.light(), open_deals(stage, 1)
+    never_still(stage, 1_000)
+    assert (await refusal(light.snapshot(ALICE, ids))).detail_code == "ledger_behind"
+
+
+async def test_a_snapshot_without_the_networks_cell_is_refused(
+    stage: Stage, reader: Reader
+) -> None:
+    def short(request: Any, reply: Any) -> Any:
+        del reply.cells[-1]
+        return reply
+
+    stage.lies["GetAccount"] = short
+    assert (await refusal(reader.light().snapshot(ALICE))).code == "malformed_message"
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 3), (2, 300), (255, 257), (256, 300), (9, 9)])
+async def test_leaves_come_as_they_stand_in_the_log(
+    stage: Stage, reader: Reader, start: int, end: int
+) -> None:
+    stage.pay(300)
+    assert await reader.light().leaves(start, end) == stage.world.leaves[start:end]
+
+
+async def test_leaves_that_are_not_there_yet(reader: Reader) -> None:
+    assert (await refusal(reader.light().leaves(0, 4))).detail_code == "no_such_tile"
 
 
 # the line to the ledger

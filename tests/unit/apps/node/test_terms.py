@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from dsn.apps.node.dealing import check_offer
 from dsn.apps.node.quota import DAY_S, FreeQuota
-from dsn.apps.node.terms import make_terms
+from dsn.apps.node.terms import TERMS_S, Self, make_terms
 from dsn.apps.provider import price_rows, set_prices
 from dsn.config import ProviderSettings, load
 from dsn.core.codec import U64_MAX
+from dsn.core.keys import SigningKey
 from dsn.errors import LimitReached
 from dsn.ids import NodeId
 from dsn.ledger.money import PPM
@@ -23,6 +24,25 @@ HOURLY = LedgerParams(DOMAIN, CLIENT.address)
 DAY_EPOCHS = 24
 
 
+def test_a_node_stands_by_all_it_asked_within_the_hour() -> None:
+    first = make_terms(SETTINGS, HOURLY, PROVIDER.address)
+    me = Self(DOMAIN.network, SigningKey(b"N" * 32), first)
+    assert me.stands_by(0) == [first]
+    second, third = replace(first, egress_price=2), replace(first, egress_price=3)
+    me.ask(second, 1_000)
+    me.ask(third, 2_000)
+    assert me.terms == third
+    for now_s, standing in (
+        (2_000, [third, second, first]),
+        (1_000 + TERMS_S - 0.5, [third, second, first]),
+        (1_000 + TERMS_S, [third, second]),
+        (2_000 + TERMS_S, [third]),
+    ):
+        assert me.stands_by(now_s) == standing
+    me.ask(first, 3_000 + TERMS_S)
+    assert me.stands_by(3_000 + TERMS_S) == [first, third]
+
+
 def test_hourly_epochs() -> None:
     terms = make_terms(SETTINGS, HOURLY, PROVIDER.address)
     assert terms.settlement == PROVIDER.address
@@ -31,6 +51,17 @@ def test_hourly_epochs() -> None:
     assert (terms.grace, terms.dispute) == (30 * DAY_EPOCHS, 35 * DAY_EPOCHS)
     assert (terms.notice, terms.miss_limit) == (7 * DAY_EPOCHS, 3 * DAY_EPOCHS)
     assert (terms.collateral_ppm, terms.free_leaves) == (PPM, 97_656_250)
+
+
+@pytest.mark.parametrize(
+    ("epoch_s", "min_dispute", "dispute"),
+    [(5, 2, 840), (3_599, 2, 840), (7_200, 2, 420), (5, 900, 900), (1 << 40, 0, 1)],
+)
+def test_answers_are_owed_for_840_epochs_at_most_unless_the_network_asks_for_more(
+    epoch_s: int, min_dispute: int, dispute: int
+) -> None:
+    params = replace(HOURLY, epoch_s=epoch_s, min_dispute=min_dispute)
+    assert make_terms(SETTINGS, params, PROVIDER.address).dispute == dispute
 
 
 @given(

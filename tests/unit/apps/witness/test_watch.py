@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dsn.apps.witness.watch import LATE_MOST, LATE_SPAN_EPOCHS, Watch
 from dsn.errors import MalformedMessage
 from dsn.ledger.bodies import Salt
+from dsn.proofs.drand import DrandChain, salt_for
 from dsn.wire.status import RetryLater
 from tests.support.signing import refusal
 from tests.support.witness_world import EPOCH_S, LEDGER, OPEN_S, SALT_MS
@@ -78,3 +81,15 @@ def test_it_is_read_as_it_was_written(watch: Watch) -> None:
     assert Watch.decode(raw) == watch
     for other in (raw + b"\0", raw[:-1], b""):
         assert refusal(lambda other=other: Watch.decode(other)) == MalformedMessage.code
+
+
+def test_a_drand_round_that_is_signed_already_dates_nothing() -> None:
+    chain = DrandChain(bytes(96), 1_000, 2)
+    ledger = replace(LEDGER, drand=chain)
+    number = chain.after(READY_MS)
+    salt = salt_for(number, bytes(24))
+    watch, due_ms = OPEN.given(salt, READY_MS, ledger), chain.due_ms(number)
+    assert watch.doubt(shut_with(salt), OWN, due_ms - 1, ledger) == ""
+    assert watch.doubt(shut_with(salt), OWN, due_ms, ledger) == "salt_stale"
+    late = shut_with(salt_for(number - 5, bytes(24)), witness=b"o" * 32)
+    assert watch.doubt([*late, *shut_with(salt)], OWN, READY_MS, ledger) == "salt_stale"
