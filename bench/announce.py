@@ -34,7 +34,7 @@ from dsn.dht.book import AddressBook
 from dsn.dht.network import parse_network
 from dsn.dht.record import sign_pointer
 from dsn.dht.routing import BUCKET_SIZE
-from dsn.ids import NodeId
+from dsn.ids import NO_DEAL, NodeId
 from dsn.rpc.channel import Connections
 from dsn.runtime.clock import SystemClock
 from dsn.runtime.entropy import system_entropy
@@ -144,7 +144,9 @@ async def fill(store: DiskStore, client: NodeId, shards: int) -> None:
     async def put() -> None:
         data = os.urandom(64)
         commit = ShardHasher.over(data).commit()
-        await store.put_small(client, data, commit, keep_until_s=2**40, pending_limit=2**40)
+        await store.put_small(
+            client, NO_DEAL, data, commit, keep_until_s=2**40, pending_limit=2**40
+        )
 
     for at in range(0, shards, AT_ONCE):
         await asyncio.gather(*(put() for _ in range(min(AT_ONCE, shards - at))))

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from calibration import calibrate
 
 from dsn.apps.devnet import Devnet
+from dsn.apps.devnet_run import stop
 from dsn.apps.processes import send, wait_for_end
 from dsn.apps.settled import settlement
 
@@ -77,7 +78,9 @@ def run(folder: Path, seconds: float, rng: random.Random) -> dict[str, Any]:
     dsn("devnet", "up", "--dir", folder)
     home = Devnet.load(folder).client_home
     lost = [name for name in files if not same(home, name, files[name])]
-    found = asyncio.run(settlement(Devnet.load(folder)))
+    network = Devnet.load(folder)
+    network, _ = stop(network, network.of_role("node"))
+    found = asyncio.run(settlement(network))
     amounts = asdict(found)
     del amounts["earners"]
     earned = {name: sum(getattr(each, name) for each in found.earners) for name in PARTS}
@@ -87,7 +90,7 @@ def run(folder: Path, seconds: float, rng: random.Random) -> dict[str, Any]:
     }  # fmt: skip
 
 
-PARTS = ("ingress", "egress", "unclaimed", "on_ledger")
+PARTS = ("disk", "ingress", "egress", "slashed", "unclaimed", "on_ledger")
 
 
 def work(
