@@ -67,6 +67,6 @@ $(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
 # merkletools wants pysha3, so its stand-in comes first.
 $(VENV)/.installed-test: $(SOURCES) $(SHIM) | $(VENV)/bin/python
 	$(PIP) install ./deploy/pysha3-shim
-	$(PIP) install -e '.[bittorrent,plots,postgresql,second-opinion,test]'
+	$(PIP) install -e '.[bittorrent,drand,plots,postgresql,second-opinion,test]'
 	$(PIP) check
 	@touch $@ $(VENV)/.installed
