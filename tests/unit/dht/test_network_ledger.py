@@ -22,6 +22,7 @@ from dsn.ids import NO_NETWORK, format_base32
 from dsn.ledger.params import LedgerParams
 from dsn.ledger.settlement import Address, format_address
 from dsn.ledger.typed import Domain
+from dsn.proofs.drand import QUICKNET
 
 FOUNDER, LOG_KEY, STRANGER = (SigningKey(bytes([n]) * 32) for n in (1, 2, 3))
 WITNESSES = [SigningKey(bytes([n + 10]) * 32).public for n in range(3)]
@@ -102,6 +103,7 @@ def changed() -> list[LedgerParams]:
         "witnesses": frozenset(WITNESSES[:2]),
         "quorum": 1,
         "vdf_bits": 1_024,
+        "drand": QUICKNET,
         "faucet": ADDRESSES[1],
         "allocation": ((ADDRESSES[0], 10**15),),
         "max_term": 1_000,
