@@ -28,8 +28,7 @@ def repository() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let those of a folder that start processes follow one another, on however many workers."""
+    """Let tests that start processes follow one another, whatever the number of workers."""
     for item in items:
-        for folder in REAL_PROCESSES:
-            if item.nodeid.startswith(folder):
-                item.add_marker(pytest.mark.xdist_group(folder))
+        if item.nodeid.startswith(REAL_PROCESSES):
+            item.add_marker(pytest.mark.xdist_group("processes"))
