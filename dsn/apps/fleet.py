@@ -7,7 +7,7 @@ broke off leaves them: it is asked once what it counted, before its patience or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 from dsn.apps.deals import Deals
@@ -131,6 +131,19 @@ class Fleet:
                 lane.fail(TimedOut(f"{short(node)} made no progress for {limit_s:.1f} s"))
             if lane.error is not None:
                 self.fail(node, lane.error)
+
+    async def each(
+        self, nodes: Iterable[NodeId], call: Callable[[NodeId], Awaitable[object]]
+    ) -> None:
+        """``call`` every node side by side; those that fail are given up."""
+
+        async def one(node: NodeId) -> None:
+            try:
+                await call(node)
+            except DsnError as error:
+                self.fail(node, error)
+
+        await asyncio.gather(*map(one, nodes))
 
     def fail(self, node: NodeId, error: DsnError) -> None:
         """Give ``node`` up for the rest of the session."""

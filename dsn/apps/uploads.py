@@ -336,15 +336,8 @@ class PutSession:
     async def _each(
         self, nodes: Iterable[NodeId], call: Callable[[NodeId], Awaitable[object]]
     ) -> None:
-        """``call`` every node side by side; those that fail are given up."""
-
-        async def one(node: NodeId) -> None:
-            try:
-                await call(node)
-            except DsnError as error:
-                self._fleet.fail(node, error)
-
-        await asyncio.gather(*(one(node) for node in nodes if node in self.alive))
+        """``call`` those of ``nodes`` that answer, side by side."""
+        await self._fleet.each((node for node in nodes if node in self.alive), call)
 
     def _shards(self) -> dict[NodeId, dict[Commit, int]]:
         held: dict[NodeId, dict[Commit, int]] = {}
