@@ -25,7 +25,7 @@ MAX_BUNDLE_BYTES: Final = 3 * MIB
 MAX_VALUES: Final = 1 << 18
 """Commas and brackets in one bundle: no text of its size can make many more objects."""
 MAX_DEPTH: Final = 16
-_TOKENS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
+_MARKS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 """Strings, one that nobody closes too, and the brackets between them."""
 _TURNS: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _EVIDENCE_BYTES: Final = 4_096
@@ -66,7 +66,7 @@ def parse_tree(raw: bytes) -> Cursor:
 
 def _depth(raw: bytes) -> int:
     """How deep brackets nest; the parser would find out on its own stack, which ends somewhere."""
-    return max(accumulate(_TURNS.get(each[0], 0) for each in _TOKENS.finditer(raw)), default=0)
+    return max(accumulate(_TURNS.get(each[0], 0) for each in _MARKS.finditer(raw)), default=0)
 
 
 def _where(error: ValueError) -> str:
