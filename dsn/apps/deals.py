@@ -250,14 +250,16 @@ class Deals:
             deal.leaves = leaves
 
     async def settle(self) -> None:
-        """Pay all that is owed, have deals that are over closed, and save.
+        """Pay all that is owed, what only nodes counted too, have what is over closed, and save.
 
         What a node, or the ledger, does not take now is paid the next time.
         """
         if not self.paid:
             return
         owing = [
-            deal for deal in self._book.deals if deal.purse.owed and deal is self.get(deal.node)
+            deal
+            for deal in self._book.deals
+            if (deal.purse.owed or deal.purse.in_doubt) and deal is self.get(deal.node)
         ]
         paid = await ask(
             {deal.node: self._pay(deal) for deal in owing}, enough=len(owing), most_s=TIMEOUT_S
@@ -279,7 +281,8 @@ class Deals:
 
     async def _pay(self, deal: ClientDeal) -> None:
         for _ in range(PAY_ROUNDS):
-            voucher = self.voucher(deal.node, all_of_it=True)
+            owed = deal.purse.owed
+            voucher = self.voucher(deal.node, all_of_it=True) if owed else None
             reply = await self._signing.peer(deal.node).pay(deal.deal, voucher)
             await self.agree(deal.node, reply)
             if not deal.purse.owed:

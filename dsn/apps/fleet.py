@@ -19,7 +19,6 @@ from dsn.ids import Commit, NetworkId, NodeId, short
 from dsn.machines.upload import stall_limit_s
 from dsn.ports import Clock
 from dsn.rpc.channel import NodePeer
-from dsn.rpc.deals import DealPeer
 from dsn.units import MIB, SMALL_SHARD_BYTES
 
 WATCH_S = 0.1
@@ -163,13 +162,9 @@ class Fleet:
         await asyncio.gather(*(lane.close() for _, lane in self._lanes()))
 
     async def _even(self, node: NodeId) -> None:
-        """Agree with ``node`` on what was moved, and pay all of it; if it cannot be, it stalls."""
+        """Settle with ``node`` what was moved; if that cannot be, it stalls."""
         with suppress(DsnError):
-            peer = DealPeer(self._nodes.line(node))
-            await self._deals.agree(node, await peer.pay(self._deals.deal_id(node), None))
-            voucher = self._deals.voucher(node, all_of_it=True)
-            if voucher is not None:
-                await self._deals.hand_over(node, voucher)
+            await Payer(self._deals, node).settle(self._nodes.line(node))
 
     async def _watch_lanes(self) -> None:
         while True:

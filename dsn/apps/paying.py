@@ -127,13 +127,25 @@ class Payer:
             PeerError: ``overcharged``.
             DsnError: The node is away.
         """
-        if self._mine is None:
-            return
-        peer = DealPeer(line)
-        counted = await peer.pay(self.deal, None)
-        if _stands_still(self._mine.terms, counted):
-            await self._deals.agree(self.node, counted)
-            await peer.pay(self.deal, self._deals.voucher(self.node, all_of_it=True))
+        if self._mine is not None:
+            counted = await DealPeer(line).pay(self.deal, None)
+            if _stands_still(self._mine.terms, counted):
+                await self._pay_for(counted)
+
+    async def settle(self, line: Line) -> None:
+        """Agree on what ``node`` counted and pay for all of that; nothing is being read from it.
+
+        Raises:
+            As ``even``.
+        """
+        if self._mine is not None:
+            await self._pay_for(await DealPeer(line).pay(self.deal, None))
+
+    async def _pay_for(self, counted: node_pb2.PayReply) -> None:
+        await self._deals.agree(self.node, counted)
+        voucher = self._deals.voucher(self.node, all_of_it=True)
+        if voucher is not None:
+            await self._deals.hand_over(self.node, voucher)
 
 
 def _stands_still(terms: Deal, counted: node_pb2.PayReply) -> bool:

@@ -25,7 +25,7 @@ from dsn.apps.repair_manifest import copies_wanted, seal_repaired
 from dsn.apps.repair_shards import ShardRepair
 from dsn.apps.repair_store import RepairStore
 from dsn.apps.results import FileState, RepairResult, SegmentHealth
-from dsn.core.keys import FileKeys, Kind
+from dsn.core.keys import FileKeys, Kind, SigningKey
 from dsn.dht.record import next_sequence
 from dsn.errors import DsnError, NotFound, Unreachable
 from dsn.ids import Commit, FileId, NodeId
@@ -46,7 +46,8 @@ class FileRepair:
         Raises:
             UsageError: ``bad_capability``: ``keys`` cannot place shards.
         """
-        self._file_id, self._keys, self._placer = file_id, keys, keys.place_seed
+        self._file_id, self._keys = file_id, keys
+        self._sign = SigningKey(keys.place_seed).sign
         self._parts, self._setting = parts, setting
         self._log = RepairLog(setting.home.state, file_id, setting.clock)
         self._candidates: list[Candidate] = []
@@ -201,6 +202,7 @@ class FileRepair:
             manifest,
             store.repair.placement(),
             holders,
+            self._sign,
             next_sequence(manifest.sequence, int(now_s * 1e6)),
             self._good_copy,
             self._parts.nodes.network.network_id,

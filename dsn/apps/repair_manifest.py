@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from dsn.apps.manifests import Manifest
 from dsn.apps.stored import POINTER_TERM_S, seal_box_for
 from dsn.core.cipher import seal_box
-from dsn.core.keys import SigningKey
 from dsn.core.manifest import sign_head
 from dsn.core.placement import Copy, PageRef, Placement, page_hash
 from dsn.dht.record import MAX_HOLDERS, PointerBody, PointerRecord, sign_pointer
@@ -35,6 +34,7 @@ def seal_repaired(
     manifest: Manifest,
     placement: Placement,
     holders: Sequence[NodeId],
+    sign: Callable[[bytes], bytes],
     sequence: int,
     is_good: IsGood,
     network: NetworkId,
@@ -46,9 +46,10 @@ def seal_repaired(
     Pages that did not change stay where they are, if all their copies are good.
 
     Args:
-        manifest: As it was; its keys must sign placements.
+        manifest: As it was.
         placement: As it is.
         holders: At least one, at most 48.
+        sign: Of the key that signs placements.
         sequence: Above the manifest's.
         is_good: Whether a node still has one of the old copies.
         network: Where the file is.
@@ -56,7 +57,6 @@ def seal_repaired(
         entropy: For nonces.
     """
     keys, core = manifest.keys, manifest.core
-    sign = SigningKey(keys.place_seed).sign
     table = dict.fromkeys([*placement.nodes, *holders]) if placement.rows else {}
     numbers = {node: number for number, node in enumerate(table)}
     copies: dict[NodeId, list[tuple[bytes, Commit]]] = {node: [] for node in holders}

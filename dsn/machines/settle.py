@@ -154,6 +154,11 @@ class Purse:
         return max(0, self._due - self.credits)
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether the node may have counted bytes that we did not; it can be asked."""
+        return self._doubtful != Traffic()
+
+    @property
     def _due(self) -> int:
         return bandwidth_due(self.terms, self.traffic)
 

@@ -112,6 +112,18 @@ async def test_a_read_that_is_given_up_halfway_leaves_the_node_served(tmp_path: 
         assert it.notices == []
 
 
+async def test_what_perhaps_only_the_node_counted_is_asked_for_at_the_end(tmp_path: Path) -> None:
+    async with shop(tmp_path, SIZE) as it:
+        mine = it.deals.get(it.node)
+        assert mine is not None
+        mine.purse.asked(5_000)
+        mine.purse.forgone(5_000, 5_000)
+        it.seller.tab.read(3_000)
+        await it.deals.settle()
+        assert it.traffic == it.seller.tab.traffic == Traffic(0, 3_000)
+        assert it.seller.tab.owed == 0
+
+
 async def test_a_bill_that_is_right_is_paid(tmp_path: Path) -> None:
     async with shop(tmp_path, SIZE) as it:
         it.seller.tab.read(FIRST_WINDOW_BYTES)
