@@ -23,9 +23,9 @@ from dsn.core.keys import IdentityKeys, SigningKey
 from dsn.dht.contact import Contact
 from dsn.errors import EntryRefused
 from dsn.ledger.bodies import SubmitLink
-from dsn.ledger.cells import AccountCell, DealCell, DealState, NetworkCell, Phase
+from dsn.ledger.cells import AccountCell, Cell, DealCell, DealState, NetworkCell, Phase
 from dsn.ledger.rules.settling import Parties, roll, settle
-from dsn.ledger.settlement import SettlementKey
+from dsn.ledger.settlement import Address, SettlementKey
 from dsn.ports import Clock, Entropy
 from dsn.proofs.por import answer_root
 from dsn.proofs.post import Link, leaves_asked
@@ -125,18 +125,28 @@ def standings(network: Devnet, since: int) -> dict[str, Standing]:
         cells = [load_cell(stored) for stored in store.all_cells()]
     params = network.network().ledger_params
     assert params is not None
-    accounts = {cell.address: cell for cell in cells if isinstance(cell, AccountCell)}
+    return {
+        process.name: standing(
+            cells,
+            SettlementKey.derive(Home(Path(process.home)).load_root()).address,
+            since,
+            params.burn_ppm,
+        )
+        for process in network.of_role("node")
+    }
+
+
+def standing(cells: Sequence[Cell], provider: Address, since: int, burn_ppm: int) -> Standing:
+    """How ``provider`` stands by all ``cells`` of a ledger; see ``standings``."""
     (epoch,) = (cell.epoch for cell in cells if isinstance(cell, NetworkCell))
-    found: dict[str, Standing] = {}
-    for process in network.of_role("node"):
-        address = SettlementKey.derive(Home(Path(process.home)).load_root()).address
-        account = roll(accounts.get(address, AccountCell(address)), epoch)
-        deals = [c for c in cells if isinstance(c, DealCell) and c.terms.provider == address]
-        due = sum(_disk_due(cell, account, epoch, params.burn_ppm) for cell in deals)
-        ended = any(cell.state is not DealState.OPEN for cell in deals)
-        proven = sum(map(account.proven, range(since, epoch)))
-        found[process.name] = Standing(proven, due, ended)
-    return found
+    accounts = (c for c in cells if isinstance(c, AccountCell) and c.address == provider)
+    account = roll(next(accounts, AccountCell(provider)), epoch)
+    deals = [c for c in cells if isinstance(c, DealCell) and c.terms.provider == provider]
+    return Standing(
+        sum(map(account.proven, range(since, epoch))),
+        sum(_disk_due(cell, account, epoch, burn_ppm) for cell in deals),
+        any(cell.state is not DealState.OPEN for cell in deals),
+    )
 
 
 def _disk_due(cell: DealCell, account: AccountCell, epoch: int, burn_ppm: int) -> int:

@@ -61,7 +61,7 @@ class Demanding:
         try:
             known = json.loads(self._file.read_bytes())
             return {DealId(bytes.fromhex(deal)): int(epoch) for deal, epoch in known.items()}
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
     def _save(self, thought: Mapping[DealId, int]) -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from dsn.apps.demanding import EVERY_EPOCHS, Question, questions
-from dsn.ledger.cells import DealCell, DealState, Pending
+import pytest
+
+from dsn.apps.deal_book import DealBook
+from dsn.apps.deal_file import DealFolder, Seen, Stage, new_deal
+from dsn.apps.demanding import ASKED, EVERY_EPOCHS, Demanding, Question, questions
+from dsn.ids import DealId, NodeId
+from dsn.ledger.bodies import Agreed
+from dsn.ledger.cells import AccountCell, DealCell, DealState, Pending
 from dsn.ledger.disputes import Demand, SlashMissed, SlashUnserved
+from dsn.ledger.entry import Body
+from dsn.ledger.settlement import Address
+from dsn.runtime.clock import SystemClock
 from tests.support.ledger_world import PARAMS, World, address, terms
 
 EPOCH = 10_000
@@ -66,3 +78,76 @@ def test_who_missed_more_than_was_agreed_is_slashed() -> None:
     limit = DEAL.terms.miss_limit
     assert asked(replace(DEAL, missed=limit), 0) == []
     assert asked(replace(DEAL, missed=limit + 1), 0) == [SlashMissed(DEAL.deal)]
+
+
+# a turn
+
+
+class Ledger:
+    """One that is away: a turn goes by what was seen before."""
+
+    params = PARAMS
+
+    async def epoch(self) -> int:
+        raise AssertionError
+
+    async def accounts(self, addresses: Iterable[Address]) -> dict[Address, AccountCell]:
+        raise AssertionError
+
+    async def deals(self, ids: Iterable[DealId]) -> dict[DealId, DealCell]:
+        raise AssertionError
+
+
+class Sender:
+    """Keeps what is entered."""
+
+    def __init__(self) -> None:
+        self.sent: list[Body] = []
+
+    async def send(self, bodies: Sequence[Body], *, wait: bool = True) -> list[int]:
+        assert not wait
+        self.sent += bodies
+        return list(range(len(bodies)))
+
+
+def at_home(folder: Path, me: str = "alice") -> DealBook:
+    """The book of Alice, or of Dora her delegate, who holds the deal since long ago."""
+    deals = DealFolder(folder)
+    agreed = Agreed(DEAL.terms, bytes(65), bytes(65))
+    deal = new_deal(NodeId(b"n" * 32), DEAL.deal, agreed, 1, Stage.OPEN)
+    deal.cell = DEAL
+    deals.save(deal)
+    deals.keep_seen(Seen(EPOCH, 0))
+    (folder / ASKED).write_text(json.dumps({DEAL.deal.hex(): EPOCH - 10 * EVERY_EPOCHS}))
+    return DealBook(Ledger(), folder, SystemClock(), address(me))
+
+
+async def turn(folder: Path, left: int | None, me: str = "alice") -> list[Body]:
+    sender = Sender()
+    rng = random.Random(1)
+    await Demanding(at_home(folder, me), sender, folder / ASKED, rng.randbytes).turn(left)
+    return sender.sent
+
+
+async def test_a_turn_asks_once_and_remembers(tmp_path: Path) -> None:
+    (demand,) = await turn(tmp_path, None)
+    assert isinstance(demand, Demand)
+    assert json.loads((tmp_path / ASKED).read_text()) == {DEAL.deal.hex(): EPOCH}
+
+
+async def test_no_more_is_spent_than_there_is_left(tmp_path: Path) -> None:
+    cost = PARAMS.entry_fee + PARAMS.min_bond
+    assert await turn(tmp_path, cost - 1) == []
+    assert len(await turn(tmp_path, cost)) == 1
+
+
+async def test_a_delegate_leaves_it_to_the_owner(tmp_path: Path) -> None:
+    assert await turn(tmp_path, None, "dora") == []
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "3", '{"zz": 1}', '{"00": null}', '{"00": "x"}'])
+async def test_a_damaged_memory_is_no_memory(tmp_path: Path, damage: str) -> None:
+    book, sender = at_home(tmp_path), Sender()
+    (tmp_path / ASKED).write_text(damage)
+    await Demanding(book, sender, tmp_path / ASKED, random.Random(1).randbytes).turn(None)
+    assert sender.sent == []

@@ -122,6 +122,17 @@ def test_every_parameter_is_in_the_id() -> None:
     assert len(ids) == len(fields(LedgerParams)) + 2
 
 
+def test_all_of_a_drand_chain_is_in_the_id() -> None:
+    chains = [
+        QUICKNET,
+        replace(QUICKNET, key=bytes(96)),
+        replace(QUICKNET, genesis_s=1),
+        replace(QUICKNET, period_s=30),
+    ]
+    ids = {replace(GENESIS, ledger=replace(PARAMS, drand=each)).network_id for each in chains}
+    assert len(ids) == len(chains)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

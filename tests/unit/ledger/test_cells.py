@@ -35,7 +35,7 @@ DEAL = DealCell(
     None,  # type: ignore[arg-type]
 )
 CELLS: tuple[Cell, ...] = (
-    NetworkCell(NETWORK, 5, Phase.OPEN, H, TreeHead(9, G)),
+    NetworkCell(NETWORK, 5, Phase.OPEN, H, TreeHead(9, G), 11),
     AccountCell(address("bob"), 1, 2, 3, 4, 5, 6, NodeId(H), 7, (1 << 719) + 8, H, 9, G, 10),
     NodeCell(NodeId(H), address("bob"), 3),
     DEAL,

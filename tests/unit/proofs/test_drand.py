@@ -58,6 +58,7 @@ def test_the_value_is_the_one_of_the_round_that_was_fixed() -> None:
     assert value != drand_value(NetworkId(b"\x22" * 32), 9, evidence)
     other = drand_evidence(1, bytes.fromhex(RECORDED[1]))
     for forged in (
+        (value, evidence, 99),
         (value, evidence, 101),
         (value, evidence, 100, 10),
         (drand_value(NETWORK, 9, other), other, 100),
