@@ -137,6 +137,23 @@ class VerifierSettings(Section):
     )
 
 
+class ChainSettings(Section):
+    """The chain that the network settles on, if it has one."""
+
+    rpc: str = Field(
+        "", description="http(s)://... of a JSON-RPC endpoint of the chain; may hold a key."
+    )
+    finality: int = Field(
+        12, ge=0, description="Blocks on top of one that make it final: what a ledger waits for."
+    )
+    anchor_epochs: int = Field(
+        24, ge=1, description="Epochs between two anchors, if this home keeps the ledger."
+    )
+    watch: bool = Field(
+        True, description="Whether disputes are answered and a frozen vault is left unasked."
+    )
+
+
 class LogSettings(Section):
     """The log of a role process."""
 
@@ -159,6 +176,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     witness: WitnessSettings = WitnessSettings()
     verifier: VerifierSettings = VerifierSettings()
+    chain: ChainSettings = ChainSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -120,6 +120,13 @@ class EntryRefused(DsnError):
     exit_code = 6
 
 
+class ChainRefused(DsnError):
+    """A contract on the chain does not allow the call; its reason is the code."""
+
+    code = "chain_refused"
+    exit_code = 6
+
+
 class DataLost(DsnError):
     """Bytes that should be there are not, or are not what they were."""
 

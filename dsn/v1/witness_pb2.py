@@ -22,23 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dsn.v1 import ledger_pb2 as dsn_dot_v1_dot_ledger__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x64sn/v1/witness.proto\x12\x06\x64sn.v1\"#\n\rCosignRequest\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\">\n\x0b\x43osignReply\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\x1f\n\x0eGetSaltRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\"/\n\x0cGetSaltReply\x12\x0c\n\x04salt\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x32\x7f\n\x0eWitnessService\x12\x34\n\x06\x43osign\x12\x15.dsn.v1.CosignRequest\x1a\x13.dsn.v1.CosignReply\x12\x37\n\x07GetSalt\x12\x16.dsn.v1.GetSaltRequest\x1a\x14.dsn.v1.GetSaltReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x64sn/v1/witness.proto\x12\x06\x64sn.v1\x1a\x13\x64sn/v1/ledger.proto\"#\n\rCosignRequest\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"V\n\x0b\x43osignReply\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x16\n\x0eroot_signature\x18\x04 \x01(\x0c\"\x1f\n\x0eGetSaltRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\"/\n\x0cGetSaltReply\x12\x0c\n\x04salt\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x32\xb8\x01\n\x0eWitnessService\x12\x34\n\x06\x43osign\x12\x15.dsn.v1.CosignRequest\x1a\x13.dsn.v1.CosignReply\x12\x37\n\x07GetSalt\x12\x16.dsn.v1.GetSaltRequest\x1a\x14.dsn.v1.GetSaltReply\x12\x37\n\x07GetTile\x12\x16.dsn.v1.GetTileRequest\x1a\x14.dsn.v1.GetTileReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dsn.v1.witness_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COSIGNREQUEST']._serialized_start=32
-  _globals['_COSIGNREQUEST']._serialized_end=67
-  _globals['_COSIGNREPLY']._serialized_start=69
-  _globals['_COSIGNREPLY']._serialized_end=131
-  _globals['_GETSALTREQUEST']._serialized_start=133
-  _globals['_GETSALTREQUEST']._serialized_end=164
-  _globals['_GETSALTREPLY']._serialized_start=166
-  _globals['_GETSALTREPLY']._serialized_end=213
-  _globals['_WITNESSSERVICE']._serialized_start=215
-  _globals['_WITNESSSERVICE']._serialized_end=342
+  _globals['_COSIGNREQUEST']._serialized_start=53
+  _globals['_COSIGNREQUEST']._serialized_end=88
+  _globals['_COSIGNREPLY']._serialized_start=90
+  _globals['_COSIGNREPLY']._serialized_end=176
+  _globals['_GETSALTREQUEST']._serialized_start=178
+  _globals['_GETSALTREQUEST']._serialized_end=209
+  _globals['_GETSALTREPLY']._serialized_start=211
+  _globals['_GETSALTREPLY']._serialized_end=258
+  _globals['_WITNESSSERVICE']._serialized_start=261
+  _globals['_WITNESSSERVICE']._serialized_end=445
 # @@protoc_insertion_point(module_scope)
