@@ -1,0 +1,1 @@
+"""What the chain's contracts are shown of the ledger, as their arguments; pure."""
