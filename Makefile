@@ -15,7 +15,7 @@ SOURCES := pyproject.toml $(wildcard dsn/kernels/*.[ch])
 SHIM := deploy/pysha3-shim/pyproject.toml deploy/pysha3-shim/sha3.py
 PROTOS := $(sort $(wildcard protos/dsn/v1/*.proto))
 
-.PHONY: help demo test quick lint types floors bench protos docs clean
+.PHONY: help demo test quick lint types floors bench protos contracts docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -46,6 +46,9 @@ bench: $(VENV)/.installed ## timed scripts; each prints one JSON line
 protos: $(VENV)/.installed-test ## write dsn/v1 from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. $(PROTOS)
 
+contracts: $(VENV)/.installed-test contracts/node_modules ## compile contracts/ into dsn/rpc/contracts (needs npm)
+	$(BIN)/python contracts/build.py
+
 docs: $(VENV)/.installed-test ## write docs/reference from the code
 	$(BIN)/python docs/reference/write.py
 
@@ -53,6 +56,10 @@ clean: ## remove what make made
 	rm -rf $(VENV) build dsn.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find dsn tests bench -name __pycache__ -prune -exec rm -rf {} +
 	rm -f dsn/kernels/_leafhash.*.so dsn/kernels/_recovery.*.so
+
+contracts/node_modules: contracts/package.json
+	npm install --prefix contracts --no-package-lock --no-audit --no-fund --silent
+	@touch $@
 
 $(VENV)/bin/python:
 	@[ -n "$(PYTHON)" ] || { echo "dsn needs Python 3.11 or newer: install one, or name it with PYTHON=..."; exit 1; }
@@ -67,6 +74,6 @@ $(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
 # merkletools wants pysha3, so its stand-in comes first.
 $(VENV)/.installed-test: $(SOURCES) $(SHIM) | $(VENV)/bin/python
 	$(PIP) install ./deploy/pysha3-shim
-	$(PIP) install -e '.[bittorrent,drand,plots,postgresql,second-opinion,test]'
+	$(PIP) install -e '.[bittorrent,chain,contracts,drand,plots,postgresql,second-opinion,test]'
 	$(PIP) check
 	@touch $@ $(VENV)/.installed

@@ -8,6 +8,7 @@ it writes nothing and ends with 1 if a file is not what the sources give.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,24 +25,61 @@ MOST_CODE_BYTES = 24_576
 
 def names() -> list[str]:
     """Every contract there is."""
-    return sorted(path.stem for path in HERE.glob("*.vy"))
+    return sorted(path.stem for kind in ("*.vy", "*.sol") for path in HERE.glob(kind))
 
 
 def compiled(name: str) -> dict[Path, dict[str, Any]]:
     """What each file about the contract ``name`` has to say."""
-    import site
-
-    packages = [Path(each) for each in site.getsitepackages()]
-    bundle = FilesystemInputBundle([*packages, HERE])
-    source = bundle.load_file(f"{name}.vy")
-    wanted = ["abi", "bytecode", "bytecode_runtime", "layout"]
-    out = compile_from_file_input(source, input_bundle=bundle, output_formats=wanted)
+    out = _vyper(name) if (HERE / f"{name}.vy").exists() else _solidity(name)
     code_bytes = len(out["bytecode_runtime"]) // 2 - 1
     if code_bytes > MOST_CODE_BYTES:
         raise SystemExit(f"{name}: {code_bytes} bytes of code, at most {MOST_CODE_BYTES} allowed")
     return {
         SHIPPED / f"{name}.json": {"abi": out["abi"], "bytecode": out["bytecode"]},
         GOLDEN / f"{name}.json": {"code_bytes": code_bytes, "layout": out["layout"]},
+    }
+
+
+def _vyper(name: str) -> dict[str, Any]:
+    bundle = FilesystemInputBundle([HERE])
+    wanted = ["abi", "bytecode", "bytecode_runtime", "layout"]
+    source = bundle.load_file(f"{name}.vy")
+    return compile_from_file_input(source, input_bundle=bundle, output_formats=wanted)
+
+
+def _solidity(name: str) -> dict[str, Any]:
+    """The one contract that is a library's: an ERC-20 for tests and local networks."""
+    solc = HERE / "node_modules" / ".bin" / "solcjs"
+    if not solc.exists():
+        raise SystemExit("needs solc: npm install --prefix contracts")
+    wanted = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"]
+    task = {
+        "language": "Solidity",
+        "sources": {f"{name}.sol": {"content": (HERE / f"{name}.sol").read_text()}},
+        "settings": {
+            "evmVersion": "cancun",
+            "optimizer": {"enabled": True},
+            "metadata": {"bytecodeHash": "none"},
+            "outputSelection": {f"{name}.sol": {name: wanted}},
+        },
+    }
+    command = [solc, "--standard-json", "--base-path", ".", "--include-path", "node_modules"]
+    done = subprocess.run(
+        command, input=json.dumps(task), capture_output=True, text=True, check=True, cwd=HERE
+    )
+    out = json.loads(done.stdout[done.stdout.index("{") :])
+    if faults := [each for each in out.get("errors", []) if each["severity"] == "error"]:
+        raise SystemExit(faults[0]["formattedMessage"])
+    contract = out["contracts"][f"{name}.sol"][name]
+    slots = [
+        {key: each[key] for key in ("label", "slot", "type")}
+        for each in contract["storageLayout"]["storage"]
+    ]
+    return {
+        "abi": contract["abi"],
+        "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
+        "bytecode_runtime": "0x" + contract["evm"]["deployedBytecode"]["object"],
+        "layout": {"storage_layout": slots},
     }
 
 
