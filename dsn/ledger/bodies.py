@@ -62,6 +62,7 @@ class Kind(IntEnum):
     SLASH_WRONG = 16
     SLASH_MISSED = 17
     SLASH_UNSERVED = 18
+    SLASH_JUDGED = 19
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The cells that the ledger's state is made of, and the bytes that its root commits to.
 
 Four kinds: the network, an account, a node, a deal. An entry reads and writes whole cells and
-touches at most four of them beside the network's, so that any step can be judged alone.
+touches at most five of them beside the network's, so that any step can be judged alone.
 
 Spec: docs/spec/economy.md#cells.
 """

@@ -13,6 +13,7 @@ from dsn.core.hashing import HASH_BYTES
 from dsn.ids import ID_BYTES, DealId
 from dsn.ledger.bodies import Kind, read_deal, read_flag
 from dsn.ledger.log import MAX_ENTRY_BYTES, LogLeaf
+from dsn.ledger.settlement import Address
 from dsn.ledger.typed import Statement, Struct
 from dsn.proofs.post import BEACON_BYTES
 
@@ -200,3 +201,14 @@ class SlashUnserved(Statement):
     kind: ClassVar[Kind] = Kind.SLASH_UNSERVED
     struct: ClassVar[Struct] = Struct("SlashUnserved(bytes32 deal)")
     deal: DealId
+
+
+@dataclass(frozen=True, slots=True)
+class SlashJudged(Statement):
+    """The chain slashed: nobody showed there what ``asker`` demanded under revision ``number``."""
+
+    kind: ClassVar[Kind] = Kind.SLASH_JUDGED
+    struct: ClassVar[Struct] = Struct("SlashJudged(bytes32 deal,uint64 number,address asker)")
+    deal: DealId
+    number: int
+    asker: Address

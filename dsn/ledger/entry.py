@@ -40,6 +40,7 @@ Body = (
     | disputes.SlashWrong
     | disputes.SlashMissed
     | disputes.SlashUnserved
+    | disputes.SlashJudged
 )
 BODIES: Final[dict[Kind, type[Body]]] = {
     body.kind: body
@@ -62,6 +63,7 @@ BODIES: Final[dict[Kind, type[Body]]] = {
         disputes.SlashWrong,
         disputes.SlashMissed,
         disputes.SlashUnserved,
+        disputes.SlashJudged,
     )
 }
 """Every kind there is; a kind has one body."""

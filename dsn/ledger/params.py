@@ -12,6 +12,7 @@ from dsn.core.codec import U64_MAX, Writer
 from dsn.core.keys import KEY_BYTES, PUBLIC_KEY_BYTES
 from dsn.errors import ConfigError
 from dsn.ledger.cells import KEPT_BITS
+from dsn.ledger.checkpoint import MAX_SIGNATURES
 from dsn.ledger.cosignature import MAX_WITNESSES
 from dsn.ledger.money import PPM
 from dsn.ledger.settlement import ADDRESS_BYTES, NO_ADDRESS, Address
@@ -28,6 +29,8 @@ VDF_ITERATIONS: Final = 5_000_000
 """About a minute."""
 MAX_VDF_BITS: Final = 1_024
 """What chiavdf squares in."""
+MAX_COSIGNERS: Final = (MAX_SIGNATURES - 2) // 2
+"""Witnesses of a network with a vault: each has two lines under a note, as the operator has."""
 _CHAIN_BYTES: Final = 32
 _COUNTS: Final = (
     "quorum", "epoch_s", "open_s", "salt_ms", "vdf_iterations", "vdf_bits", "entry_fee",
@@ -46,6 +49,8 @@ class LedgerParams:
         operator: Who opens and shuts epochs and enters deposits.
         log_key: Ed25519: the operator signs checkpoints with it, and serves under it.
         witnesses: Ed25519 keys of those who cosign checkpoints and may give salts.
+        cosigners: Settlement addresses of the same witnesses, one each, for a chain to know them
+            by; none without a vault.
         quorum: How many of them must, under every checkpoint and in every shut.
         epoch_s: How long an epoch lasts, if all goes well.
         open_s: How long an epoch is open at least, by the clocks of witnesses.
@@ -66,13 +71,14 @@ class LedgerParams:
         demand_epochs: How long a provider has to serve a demand.
         claim_epochs: How often a node claims; no rule reads it, all nodes do.
         faucet: Whose owner pays each new key once, or ``NO_ADDRESS``; no rule reads it.
-        allocation: What accounts have at genesis.
+        allocation: What accounts have at genesis; nothing with a vault, where all is deposited.
     """
 
     domain: Domain
     operator: Address
     log_key: bytes = bytes(KEY_BYTES)
     witnesses: frozenset[bytes] = frozenset()
+    cosigners: frozenset[Address] = frozenset()
     quorum: int = 0
     epoch_s: int = 3_600
     open_s: int = OPEN_S
@@ -94,6 +100,11 @@ class LedgerParams:
     faucet: Address = NO_ADDRESS
     allocation: tuple[tuple[Address, int], ...] = ()
 
+    @property
+    def settles(self) -> bool:
+        """Whether there is a vault on a chain that the ledger settles in."""
+        return self.domain.vault != NO_ADDRESS
+
     def encode(self) -> bytes:
         """The fixed encoding, which a network's id covers; the network itself is not in it."""
         chain_id = self.domain.chain_id.to_bytes(_CHAIN_BYTES, "big")
@@ -107,6 +118,10 @@ class LedgerParams:
         writer.u32(len(self.witnesses))
         for key in sorted(self.witnesses):
             writer.raw(key, PUBLIC_KEY_BYTES)
+        if self.settles:
+            writer.u32(len(self.cosigners))
+            for cosigner in sorted(self.cosigners):
+                writer.raw(cosigner, ADDRESS_BYTES)
         for name in _COUNTS:
             writer.u64(getattr(self, name))
         writer.u32(len(self.allocation))
@@ -123,7 +138,8 @@ def check_params(params: LedgerParams) -> None:
     """
     accounts = [account for account, _ in params.allocation]
     rules = {
-        "witnesses": len(params.witnesses) <= MAX_WITNESSES,
+        "witnesses": len(params.witnesses) <= (MAX_COSIGNERS if params.settles else MAX_WITNESSES),
+        "cosigners": _are_cosigners(params),
         "quorum": 0 <= params.quorum <= len(params.witnesses),
         "epoch_s": 1 <= params.epoch_s <= U64_MAX,
         "open_s": 0 <= params.open_s <= params.epoch_s,
@@ -138,13 +154,20 @@ def check_params(params: LedgerParams) -> None:
         "demand_epochs": 1 <= params.demand_epochs <= KEPT_BITS,
         "claim_epochs": 1 <= params.claim_epochs <= MAX_CLAIM_EPOCHS,
         "allocation": len(set(accounts)) == len(accounts)
-        and all(0 < amount <= U64_MAX for _, amount in params.allocation),
+        and all(0 < amount <= U64_MAX for _, amount in params.allocation)
+        and not (params.settles and accounts),
     }
     wrong = [name for name, holds in rules.items() if not holds]
     if wrong:
         raise ConfigError(
             f"the network's ledger: {', '.join(wrong)} out of range", code="bad_ledger_params"
         )
+
+
+def _are_cosigners(params: LedgerParams) -> bool:
+    """Whether a chain knows as many as there are witnesses; where there is none, nobody."""
+    needed = len(params.witnesses) if params.settles else 0
+    return len(params.cosigners) == needed and NO_ADDRESS not in params.cosigners
 
 
 def _is_drand(params: LedgerParams) -> bool:

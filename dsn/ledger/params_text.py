@@ -80,12 +80,14 @@ def format_params(params: LedgerParams) -> str:
 
 def param_lines(params: LedgerParams, table: str = "") -> list[str]:
     """All parameters but the network, as lines of the TOML table ``table``."""
+    cosigners = ", ".join(f'"{format_address(each)}"' for each in sorted(params.cosigners))
     return [
         f"chain_id = {params.domain.chain_id}",
         f'vault = "{format_address(params.domain.vault)}"',
         f'operator = "{format_address(params.operator)}"',
         f'log_key = "{format_base32(params.log_key)}"',
         f"witnesses = [{', '.join(_quoted(params.witnesses))}]",
+        *([f"cosigners = [{cosigners}]"] if params.settles else []),
         f'faucet = "{format_address(params.faucet)}"',
         *([] if params.drand is None else [f"drand = {_drand_table(params.drand)}"]),
         *(f"{name} = {getattr(params, name)}" for name in _COUNTS),
@@ -148,6 +150,15 @@ def _witnesses(value: object) -> frozenset[bytes]:
     return keys
 
 
+def _cosigners(value: object) -> frozenset[Address]:
+    if not isinstance(value, list):
+        raise TypeError("a list of addresses is needed")
+    addresses = frozenset(map(_address, value))
+    if len(addresses) < len(value):
+        raise ValueError("an address is named twice")
+    return addresses
+
+
 def _drand_table(chain: DrandChain) -> str:
     times = f"genesis_s = {chain.genesis_s}, period_s = {chain.period_s}"
     return f'{{ key = "{chain.key.hex()}", {times} }}'
@@ -179,6 +190,7 @@ _SPECIAL: Final[dict[str, Callable[[object], Any]]] = {
     "operator": _address,
     "log_key": _key,
     "witnesses": _witnesses,
+    "cosigners": _cosigners,
     "faucet": _address,
     "drand": _drand,
     "allocation": _allocation,

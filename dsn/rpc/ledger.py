@@ -10,7 +10,9 @@ from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
+from dsn.errors import LimitReached
 from dsn.rpc.line import Line
+from dsn.units import MIB
 from dsn.v1 import ledger_pb2, witness_pb2
 
 LEDGER_SERVICE: Final = "dsn.v1.LedgerService"
@@ -19,6 +21,8 @@ MOST_ENTRIES: Final = 256
 """In one Submit."""
 MOST_CELLS: Final = 256
 """In one GetAccount or GetDeal."""
+MOST_TILE_BYTES: Final = MIB
+"""In one GetTile, of a ledger or a witness."""
 TIMEOUT_S: Final = 10.0
 _Reply = TypeVar("_Reply", bound=Message)
 
@@ -110,8 +114,32 @@ class WitnessPeer:
         path = f"/{WITNESS_SERVICE}/Cosign"
         return await self._line.unary(path, request, witness_pb2.CosignReply, timeout_s)
 
+    async def get_tile(self, path: str) -> bytes:
+        """A hash tile or a bundle of leaves of the witness's own copy, by its path.
+
+        ``leaf/<index>`` is a single leaf: some bundles are too large for a message.
+        """
+        request = ledger_pb2.GetTileRequest(path=path)
+        at = f"/{WITNESS_SERVICE}/GetTile"
+        return (await self._line.unary(at, request, ledger_pb2.GetTileReply, TIMEOUT_S)).data
+
     async def get_salt(self, epoch: int) -> witness_pb2.GetSaltReply:
         """The witness's salt for an epoch."""
         request = witness_pb2.GetSaltRequest(epoch=epoch)
         path = f"/{WITNESS_SERVICE}/GetSalt"
         return await self._line.unary(path, request, witness_pb2.GetSaltReply, TIMEOUT_S)
+
+
+def check_tile_size(path: str, data: bytes) -> None:
+    """Raises ``too_many_bytes`` if ``data`` is more than one message takes."""
+    if len(data) > MOST_TILE_BYTES:
+        raise too_many_bytes(path, len(data), MOST_TILE_BYTES)
+
+
+def too_many_bytes(what: str, size_bytes: int, most: int) -> LimitReached:
+    """The refusal of a call with too much in it, or in its reply."""
+    return LimitReached(
+        f"{what[:100]}: {size_bytes} bytes, {most} at most",
+        code="too_many_bytes",
+        hint="send or ask for less at a time; GetProof gives a single entry",
+    )

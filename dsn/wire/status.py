@@ -74,6 +74,8 @@ TABLE: Final = (
     Row(errors.PeerError, "wrong_entry", _S.FAILED_PRECONDITION),
     Row(errors.PeerError, "wrong_leaves", _S.FAILED_PRECONDITION),
     Row(errors.PeerError, "ledger_refused", _S.FAILED_PRECONDITION),
+    Row(errors.PeerError, "unknown_deposit", _S.FAILED_PRECONDITION),
+    Row(errors.PeerError, "unknown_slash", _S.FAILED_PRECONDITION),
     Row(errors.MalformedMessage, "malformed_message", _S.INVALID_ARGUMENT),
     Row(errors.MalformedMessage, "too_large", _S.INVALID_ARGUMENT),
     Row(errors.MalformedMessage, "bad_contact", _S.INVALID_ARGUMENT),

@@ -19,7 +19,7 @@ from dsn.ledger.fraud import Fraud, closed_before
 from dsn.ledger.log import LogLeaf
 from dsn.ledger.state import FIRST_EPOCH
 from tests.support.fraud_world import TRUST, History, SignedWorld, every_kind
-from tests.support.ledger_world import BY_ADDRESS, DOMAIN, KEYS, address
+from tests.support.ledger_world import BY_ADDRESS, KEYS, address
 
 HISTORIES, STEPS = 304, 24
 PARTS = 8
@@ -70,7 +70,7 @@ def tampered(world: SignedWorld, index: int, random: Random) -> Iterator[tuple[s
     yield "state_root_differs", replace(leaf, state_root=root)
     yield "state_root_differs", replace(leaf, state_root=before.root)
     forger = random.choice([key for key in KEYS.values() if key.address != was.signer])
-    forged = sign_entry(was, DOMAIN, forger).signature
+    forged = sign_entry(was, TRUST.params.domain, forger).signature
     yield "invalid_signature", replace(leaf, signature=forged)
     yield "not_enough_credit", world.resigned(index, Withdraw(1 << 60))
     other = next(key.address for key in KEYS.values() if key.address != was.signer)

@@ -47,12 +47,28 @@ from dsn.ledger.bodies import (
 )
 from dsn.ledger.cells import DealCell, DealState, Phase
 from dsn.ledger.deal import Close, Extension
-from dsn.ledger.disputes import AllLost, Demand, Serve, SlashMissed, SlashUnserved, SlashWrong
+from dsn.ledger.disputes import (
+    AllLost,
+    Demand,
+    Serve,
+    SlashJudged,
+    SlashMissed,
+    SlashUnserved,
+    SlashWrong,
+)
 from dsn.ledger.entry import Body
 from dsn.proofs.beacon import verify_value
 from tests.support.ledger_audit import Audit
 from tests.support.ledger_stores import PLACES, Kept
-from tests.support.ledger_world import BY_ADDRESS, GIB, NAMES, PARAMS, World, shard, terms
+from tests.support.ledger_world import (
+    BY_ADDRESS,
+    CHAIN_PARAMS,
+    GIB,
+    NAMES,
+    World,
+    shard,
+    terms,
+)
 
 HISTORIES, PARTS = 1_000, 4
 SHARDS = 8
@@ -75,8 +91,9 @@ class Histories(RuleBasedStateMachine):
     @initialize(odd=picks, first=shard_sets, second=shard_sets, third=shard_sets)
     def begin(self, odd: int, first: Shards, second: Shards, third: Shards) -> None:
         """Three deals that hold something, so that there is something to quarrel about."""
-        self.world = World(signed=True)
+        self.world = World(CHAIN_PARAMS, signed=True)
         self.audit = Audit(self.world)
+        self.world.fund()
         self.countersigned: dict[DealId, int] = {}
         self.pledges: list[SignedPledge] = []
         self.rotten: set[tuple[DealId, bytes]] = set()
@@ -343,6 +360,17 @@ class Histories(RuleBasedStateMachine):
             if taken:
                 assert self.wrong[epoch] == place
 
+    @rule(pick=picks, who=names, odd=picks)
+    def slash_on_chain(self, pick: int, who: str, odd: int) -> None:
+        """The chain heard a client of Petra's, and not her; Paul always answers there."""
+        deal = self.picked(pick)
+        if deal is None or BY_ADDRESS[deal.terms.provider] == "paul":
+            return
+        asker = deal.terms.delegate if odd == 1 else deal.terms.client
+        judged = SlashJudged(deal.deal, max(0, deal.number + odd % 3 - 1), asker)
+        taken = self.attempt("operator" if odd < 3 else who, judged)
+        assert not taken or judged.number >= deal.number, "a revision had moved"
+
     # credits
 
     @rule(who=names, to=names, amount=st.sampled_from([0, 1, 997, 10**6, 1 << 64]), how=picks)
@@ -431,7 +459,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Kept]]:
         for make in PLACES.values():
             with suppress(pytest.skip.Exception):
                 place = make(tmp_path_factory.mktemp("kept"))
-                stores.append(held.enter_context(closing(Kept(place, *genesis_of(PARAMS)))))
+                stores.append(held.enter_context(closing(Kept(place, *genesis_of(CHAIN_PARAMS)))))
         yield stores
 
 

@@ -28,7 +28,14 @@ from dsn.ledger.bodies import (
 from dsn.ledger.cells import DealCell, DealState, Phase
 from dsn.ledger.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint, sign_root
 from dsn.ledger.deal import Close, Deal, Extension
-from dsn.ledger.disputes import Demand, Serve, SlashMissed, SlashUnserved, SlashWrong
+from dsn.ledger.disputes import (
+    Demand,
+    Serve,
+    SlashJudged,
+    SlashMissed,
+    SlashUnserved,
+    SlashWrong,
+)
 from dsn.ledger.entry import Body, Entry, sign_entry
 from dsn.ledger.fraud import Fraud, build_fraud
 from dsn.ledger.log import Frontier, Hashes, LogLeaf, TreeHead, leaf_hash
@@ -36,11 +43,19 @@ from dsn.ledger.params import LedgerParams
 from dsn.ledger.state import Changes, State
 from dsn.ledger.trust import Trust
 from dsn.proofs.beacon import next_value
-from tests.support.ledger_world import BY_ADDRESS, IDENTITIES, KEYS, PARAMS, World, address, terms
+from tests.support.ledger_world import (
+    BY_ADDRESS,
+    CHAIN_PARAMS,
+    IDENTITIES,
+    KEYS,
+    World,
+    address,
+    terms,
+)
 
 LOG_KEY = SigningKey(b"\x77" * 32)
 CLIENTS, PROVIDERS = ("alice", "bob"), ("paul", "petra")
-SIGNED_PARAMS = replace(PARAMS, log_key=LOG_KEY.public, vdf_iterations=1, vdf_bits=256)
+SIGNED_PARAMS = replace(CHAIN_PARAMS, log_key=LOG_KEY.public, vdf_iterations=1, vdf_bits=256)
 TRUST = Trust.of(SIGNED_PARAMS)
 
 
@@ -133,7 +148,12 @@ def log_of(leaves: Iterable[LogLeaf]) -> tuple[TreeHead, Hashes]:
 @cache
 def every_kind(missed: bool) -> SignedWorld:
     """A ledger with entries of every kind; a deal is slashed for what was missed, or unserved."""
-    world = SignedWorld()
+    return having_every_kind(SignedWorld(), missed)
+
+
+def having_every_kind(world: SignedWorld, missed: bool) -> SignedWorld:
+    """``world``, a new one, once that came to pass in it."""
+    world.fund()
     world.bind(*CLIENTS, *PROVIDERS)
     world.open_epoch()
     first = world.open(terms())
@@ -154,11 +174,14 @@ def every_kind(missed: bool) -> SignedWorld:
     world.do("bob", Demand(second, 10, 0))
     world.pass_epochs(4)
     world.do("sam", (SlashMissed if missed else SlashUnserved)(second))
+    third = world.open(terms(salt=b"\x05" * 32, end=world.epoch + 9))
+    world.hold(third, 5)
+    world.do("operator", SlashJudged(third, 1, address("dora")))
     empty = world.open(terms(salt=b"\x03" * 32, end=world.epoch + 9))
     world.do("alice", Quit(empty))
     now = world.agreed(Close(empty, world.epoch), terms())
     world.do("alice", CloseDeal(empty, now))
-    world.do("operator", Deposit(address("bob"), 700, 1))
+    world.do("operator", Deposit(address("bob"), 700, 2))
     world.do("bob", Withdraw(300))
     world.do("bob", Transfer(address("alice"), 30))
     return world
@@ -167,8 +190,9 @@ def every_kind(missed: bool) -> SignedWorld:
 class History:
     """What parties try at random, allowed or not; the log has what the rules took."""
 
-    def __init__(self, seed: int, steps: int) -> None:
-        self.random, self.world, self.salt = Random(seed), SignedWorld(), 0
+    def __init__(self, seed: int, steps: int, params: LedgerParams = SIGNED_PARAMS) -> None:
+        self.random, self.world, self.salt = Random(seed), SignedWorld(params), 0
+        self.world.fund()
         self.world.bind(*CLIENTS, *PROVIDERS)
         self.world.open_epoch()
         for _ in range(2):
@@ -261,6 +285,10 @@ class History:
         if random.random() < 0.3:
             kind = random.choice((SlashMissed, SlashUnserved))
             self.attempt(random.choice(("sam", "alice")), kind(deal.deal))
+            return
+        if random.random() < 0.1:
+            judged = SlashJudged(deal.deal, deal.number, deal.terms.client)
+            self.attempt("operator", judged)
             return
         client = BY_ADDRESS[deal.terms.client]
         answered = self.answered(provider)

@@ -15,7 +15,12 @@ from dsn.ledger.state import Changes, State
 from dsn.proofs.inventory import SumTree, inventory_leaf
 from tests.support.ledger_world import World, holdings, locked, money
 
-SLASHES = (disputes.SlashWrong, disputes.SlashMissed, disputes.SlashUnserved)
+SLASHES = (
+    disputes.SlashWrong,
+    disputes.SlashMissed,
+    disputes.SlashUnserved,
+    disputes.SlashJudged,
+)
 RISING = (
     "number settled leaf_epochs missed disk_paid voucher_paid delegate_paid burned serial ended "
     "state"
@@ -42,7 +47,8 @@ class Audit:
         after = self.world.state
         pairs = [(_was(before, cell), cell) for cell in changes.cells]
         counted = [pair for pair in pairs if pair[1].kind is not CellKind.NETWORK]
-        assert len(counted) <= 4, f"{entry.body.kind.name} touched {len(counted)} cells"
+        most = 5 if isinstance(entry.body, disputes.SlashJudged) else 4
+        assert len(counted) <= most, f"{entry.body.kind.name} touched {len(counted)} cells"
         self._check_conservation(entry, pairs)
         self._learn(before, entry)
         for old, new in pairs:
@@ -71,7 +77,12 @@ class Audit:
                     assert cell.terms.provider == entry.signer
                     if cell.state is DealState.OPEN and link.epoch <= cell.end + cell.grace:
                         self.proven[deal_id] += min(asked, cell.leaves)
-            case disputes.SlashWrong() | disputes.SlashMissed() | disputes.SlashUnserved() as body:
+            case (
+                disputes.SlashWrong()
+                | disputes.SlashMissed()
+                | disputes.SlashUnserved()
+                | disputes.SlashJudged()
+            ) as body:
                 assert body.deal not in self.slashed
                 self.slashed.add(body.deal)
 

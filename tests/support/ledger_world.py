@@ -19,6 +19,7 @@ from dsn.ledger.bodies import (
     Agreed,
     Bind,
     Claim,
+    Deposit,
     Loss,
     Open,
     OpenEpoch,
@@ -57,12 +58,14 @@ from tests.vectors.core_vectors import data
 S = TypeVar("S", bound=Statement)
 GIB = 1 << 20
 NETWORK = NetworkId(b"\x33" * 32)
-DOMAIN = Domain(NETWORK, 31_337, Address(b"\x44" * 20))
+DOMAIN = Domain(NETWORK, 31_337, NO_ADDRESS)
 NAMES = "operator alice bob paul petra dora sam".split()
 """Alice and Bob are clients, Paul and Petra providers, Dora is a delegate, Sam a stranger."""
 KEYS = {name: SettlementKey(bytes([n + 1]) * 32) for n, name in enumerate(NAMES)}
 IDENTITIES = {name: SigningKey(bytes([n + 101]) * 32) for n, name in enumerate(NAMES)}
 WITNESSES = [SigningKey(bytes([n + 201]) * 32) for n in range(3)]
+COSIGNERS = [SettlementKey(bytes([n + 231]) * 32) for n in range(3)]
+"""What the witnesses sign with for a chain."""
 BY_ADDRESS = {key.address: name for name, key in KEYS.items()}
 START = 1_000_000
 NO_SIGNATURE = bytes(65)
@@ -86,6 +89,14 @@ PARAMS = LedgerParams(
     allocation=tuple((KEYS[name].address, START) for name in NAMES if name != "operator"),
 )
 check_params(PARAMS)
+CHAIN_PARAMS = replace(
+    PARAMS,
+    domain=Domain(NETWORK, 31_337, Address(b"\x44" * 20)),
+    cosigners=frozenset(key.address for key in COSIGNERS),
+    allocation=(),
+)
+"""The same where all comes from a vault: see ``World.fund``."""
+check_params(CHAIN_PARAMS)
 
 
 @cache
@@ -229,6 +240,13 @@ class World:
     def agreed(self, statement: S, deal: Deal) -> Agreed[S]:
         client, provider = BY_ADDRESS[deal.client], BY_ADDRESS[deal.provider]
         return Agreed(statement, self.sign(statement, client), self.sign(statement, provider))
+
+    def fund(self) -> None:
+        """Enter what everybody but the operator put into the vault: as much as at genesis."""
+        for name in NAMES[1:]:
+            self.deposited += START
+            account = self.account(name)
+            self.do("operator", Deposit(account.address, START, account.deposits + 1))
 
     # time
 

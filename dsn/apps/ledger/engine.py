@@ -25,7 +25,14 @@ from dsn.ledger.log import Subtree, TreeHead, leaf_hash
 from dsn.ledger.params import LedgerParams
 from dsn.ledger.params_text import format_params, parse_params
 from dsn.ledger.state import FIRST_EPOCH, State, genesis
-from dsn.ledger.tiles import hashes_of_tiles
+from dsn.ledger.tiles import (
+    TILE_WIDTH,
+    Bundle,
+    Resource,
+    check_exists,
+    encode_bundle,
+    hashes_of_tiles,
+)
 from dsn.ports import LedgerStore, StoredCell
 from dsn.store.ledger import open_ledger
 
@@ -124,6 +131,19 @@ class Sequencer:
                 body = Entry.decode(leaf.entry).body
                 assert isinstance(body, OpenEpoch | ShutEpoch)
                 yield Turning(index, body)
+
+    def resource(self, resource: Resource) -> bytes:
+        """A tile or bundle (untrusted) of the log as it stands.
+
+        Raises:
+            NotFound: ``no_such_tile``.
+        """
+        check_exists(resource, self.head.size)
+        if isinstance(resource, Bundle):
+            start = resource.index * TILE_WIDTH
+            leaves = self._store.leaves(start, start + resource.width)
+            return encode_bundle([leaf.encode() for leaf in leaves])
+        return self._store.tile(resource)
 
     def _find_shut(self) -> int:
         """The size of the log right after its last shut, if the next epoch is not open yet."""

@@ -131,7 +131,7 @@ class History:
         allocated = allocated_to(self.params, self.address)
         moves = [line.change + line.fee for line in self.lines if line.kind == _TRANSFER]
         received, sent = sum(m for m in moves if m > 0), -sum(m for m in moves if m < 0)
-        deposited = sum(line.change for line in self.lines if line.kind == _DEPOSIT)
+        deposited = sum(line.change + line.fee for line in self.lines if line.kind == _DEPOSIT)
         collateral = sum(d.collateral for d in self.deals if d.terms.provider == self.address)
         escrow = sum(locked(deal, self.address) for deal in self.deals) - collateral
         known = Accounting(

@@ -11,7 +11,7 @@ from dsn.apps.ledger.engine import Sequencer
 from dsn.apps.ledger.lines import format_outcome
 from dsn.errors import NotFound
 from dsn.ledger.bodies import Kind
-from dsn.ledger.cells import Cell, CellKind, NetworkCell
+from dsn.ledger.cells import AccountCell, Cell, CellKind, NetworkCell
 from dsn.ledger.checkpoint import Checkpoint
 from dsn.ledger.log import (
     Frontier,
@@ -23,14 +23,7 @@ from dsn.ledger.log import (
 )
 from dsn.ledger.radix import StateTree
 from dsn.ledger.settlement import Address
-from dsn.ledger.tiles import (
-    TILE_WIDTH,
-    Bundle,
-    Resource,
-    check_exists,
-    encode_bundle,
-    hashes_of_tiles,
-)
+from dsn.ledger.tiles import TILE_WIDTH, Resource, hashes_of_tiles
 from dsn.ports import LedgerStore
 
 
@@ -101,9 +94,9 @@ class Books:
         """Whether any entry, or genesis, touched that cell."""
         return self.sequencer.state.cell(kind, name) is not None
 
-    def available(self, account: Address) -> int:
-        """Base units that an account may spend."""
-        return self.sequencer.state.account(account).available
+    def account(self, address: Address) -> AccountCell:
+        """An account as it stands, or an empty one."""
+        return self.sequencer.state.account(address)
 
     def network(self) -> NetworkCell:
         """Where time stands."""
@@ -152,12 +145,7 @@ class Books:
         Raises:
             NotFound: ``no_such_tile``.
         """
-        check_exists(resource, self.sequencer.head.size)
-        if isinstance(resource, Bundle):
-            start = resource.index * TILE_WIDTH
-            leaves = self._store.leaves(start, start + resource.width)
-            return encode_bundle([leaf.encode() for leaf in leaves])
-        return self._store.tile(resource)
+        return self.sequencer.resource(resource)
 
     def _check_size(self, size: int) -> None:
         head = self.sequencer.head.size

@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
+from dsn.apps.ledger.chain import VaultReader
 from dsn.apps.ledgerd.desk import Desk, Operator
 from dsn.errors import InvalidSignature, LimitReached, NotFound
 from dsn.ids import NodeId
@@ -21,7 +22,7 @@ from dsn.rpc.tls import Caller
 from dsn.wire.status import RetryLater
 
 SHARE_OF_FAUCET: Final = 10_000
-"""What the faucet had at genesis goes so many times."""
+"""What the faucet had at genesis, or was deposited, goes so many times."""
 MOST_CREDITS: Final = 10**12
 BURST: Final = 256
 A_SECOND: Final = 4.0
@@ -31,13 +32,24 @@ _REMEMBERED: Final = 65_536
 class Faucet:
     """Pays each new identity once."""
 
-    def __init__(self, desk: Desk, operator: Operator, clock: Clock) -> None:
-        """Pay out of the operator's own account, if the network says so."""
+    def __init__(
+        self, desk: Desk, operator: Operator, clock: Clock, vault: VaultReader | None = None
+    ) -> None:
+        """Pay out of the operator's own account, if the network says so.
+
+        Args:
+            desk: Of the ledger.
+            operator: Whose account it is.
+            clock: Bounds how fast it flows.
+            vault: Says what the account was deposited, where nothing is allocated.
+        """
         self._desk, self._operator, self._now_s = desk, operator, clock.monotonic_s
-        params = operator.params
-        mine = params.faucet == operator.key.address
-        allocated = dict(params.allocation).get(params.faucet, 0) if mine else 0
-        self.amount = min(allocated // SHARE_OF_FAUCET, MOST_CREDITS)
+        self._vault = vault
+        self._account = operator.params.faucet
+        self._mine = self._account == operator.key.address
+        self._given = dict(operator.params.allocation).get(self._account, 0)
+        self._deposits = 0
+        """Deposits of the account that are in ``_given``."""
         self._left, self._at_s = float(BURST), self._now_s()
         self._paid: OrderedDict[NodeId, None] = OrderedDict()
         self._paying = asyncio.Lock()
@@ -54,12 +66,13 @@ class Faucet:
 
         Raises:
             NotFound: ``no_faucet``.
+            Unreachable: ``chain_unreachable``: what it may pay follows from the vault.
             MalformedMessage, InvalidSignature, PeerError: As ``verify_binding``, or the binding
                 is another's.
             RetryLater: ``faucet_busy``: many were paid just now.
             LimitReached: ``faucet_empty``.
         """
-        if not self.amount:
+        if not (self._mine and (self._vault or self._given >= SHARE_OF_FAUCET)):
             raise NotFound("this network has no faucet", code="no_faucet")
         signed = SignedBinding.decode(raw)
         verify_binding(signed, self._operator.params.domain)
@@ -74,12 +87,24 @@ class Faucet:
                 or await ask(books.knows, CellKind.ACCOUNT, binding.settlement)
             ):
                 return 0
-            await self._charge()
-            await asyncio.shield(self._operator.enter(Transfer(binding.settlement, self.amount)))
+            amount = await self._share()
+            await self._charge(amount)
+            await asyncio.shield(self._operator.enter(Transfer(binding.settlement, amount)))
             self._remember(caller.node_id)
-        return self.amount
+        return amount
 
-    async def _charge(self) -> None:
+    async def _share(self) -> int:
+        """What a new key gets, base units; more once the faucet was deposited more."""
+        if self._vault is not None:
+            account = await self._desk.ask(self._desk.books.account, self._account)
+            while self._deposits < account.deposits:
+                amount = await self._vault.deposit_of(self._account, self._deposits + 1)
+                if amount is None:
+                    break
+                self._given, self._deposits = self._given + amount, self._deposits + 1
+        return min(self._given // SHARE_OF_FAUCET, MOST_CREDITS)
+
+    async def _charge(self, amount: int) -> None:
         """Bound how fast credits leave, and see that there are enough."""
         now_s = self._now_s()
         self._left = min(BURST, self._left + (now_s - self._at_s) * A_SECOND)
@@ -91,9 +116,9 @@ class Faucet:
                 hint="try again in a moment",
                 code="faucet_busy",
             )
-        needed = self.amount + self._operator.params.entry_fee
-        has = await self._desk.ask(self._desk.books.available, self._operator.key.address)
-        if has < needed:
+        needed = amount + self._operator.params.entry_fee
+        has = (await self._desk.ask(self._desk.books.account, self._account)).available
+        if not amount or has < needed:
             raise LimitReached(
                 f"the faucet has {has} base units, {needed} needed",
                 code="faucet_empty",

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -32,6 +33,8 @@ from dsn.ports import Clock
 
 CONSULT_S: Final = 5.0
 """What each witness gets, when the ledger starts, to say that it is behind."""
+SHORT_EPOCH_S: Final = 60
+"""Where epochs are shorter, everything is done more often."""
 RETRY_S: Final = 0.2
 MOST_RETRY_S: Final = 5.0
 BEHIND: Final = "ledger_behind"
@@ -70,7 +73,7 @@ class Publisher:
         self._news = asyncio.Condition()
         self._candidate: Candidate | None = None
         self._signed: SignedCheckpoint | None = None
-        self._lines: dict[str, NoteSignature] = {}
+        self._lines: dict[str, Sequence[NoteSignature]] = {}
         self.cosigned_s: dict[str, float] = {}
         """By name, when a witness last cosigned, in Unix seconds."""
         self.refusals: Counter[str] = Counter()
@@ -169,7 +172,7 @@ class Publisher:
         while True:
             signed = await self._newer_than(signed)
             try:
-                line = await witness.cosign(signed)
+                lines = await witness.cosign(signed)
             except DsnError as error:
                 self._heed(witness, signed, error)
                 await asyncio.sleep(wait_s)
@@ -179,7 +182,7 @@ class Publisher:
             self.cosigned_s[witness.key.name] = self._clock.now_s()
             async with self._news:
                 if self._signed is signed:
-                    self._lines[witness.key.name] = line
+                    self._lines[witness.key.name] = lines
                     await self._show()
 
     async def _newer_than(self, asked: SignedCheckpoint | None) -> SignedCheckpoint:
@@ -195,7 +198,7 @@ class Publisher:
         assert signed is not None
         if len(self._lines) < self._operator.params.quorum:
             return
-        for line in self._lines.values():
+        for line in chain.from_iterable(self._lines.values()):
             signed = signed.signed(line)
         await asyncio.to_thread(self._keep, format_checkpoint(signed))
         new = candidate.checkpoint.size > self._views.size

@@ -11,6 +11,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 
+from dsn.apps.ledger.chain import NO_CHAIN, Settling, check_settling, open_settling
 from dsn.apps.ledger.engine import genesis_of
 from dsn.apps.ledger.light import no_ledger_here
 from dsn.apps.ledgerd.backup import CHECKPOINT_FILE
@@ -20,11 +21,13 @@ from dsn.apps.ledgerd.drand import DrandSource
 from dsn.apps.ledgerd.epochs import Sleep, Timekeeper
 from dsn.apps.ledgerd.faucet import Faucet
 from dsn.apps.ledgerd.http import serve_http
-from dsn.apps.ledgerd.publisher import Publisher
+from dsn.apps.ledgerd.publisher import SHORT_EPOCH_S, Publisher
 from dsn.apps.ledgerd.service import LedgerService
+from dsn.apps.ledgerd.settler import Settler
 from dsn.apps.ledgerd.views import Views
 from dsn.apps.ledgerd.witnesses import RemoteWitness, Witness
 from dsn.apps.moving import Moving
+from dsn.config import ChainSettings
 from dsn.core.keys import IdentityKeys, SigningKey, node_id_of
 from dsn.dht.network import Network
 from dsn.errors import ConfigError, NotFound
@@ -48,7 +51,6 @@ from dsn.store.ledger import create_ledger, open_ledger
 GRACE_S: Final = 5.0
 LAST_CHECKPOINT_S: Final = 5.0
 """What witnesses get for the last checkpoint, when the ledger stops."""
-SHORT_EPOCH_S: Final = 60
 EPOCH_FILE: Final = "ledger.epoch"
 _log = structlog.get_logger("ledger")
 
@@ -92,20 +94,34 @@ async def run_ledger(
     clock: Clock,
     stopped: asyncio.Event,
     on_ready: Callable[[Ready], None],
+    chain: ChainSettings = NO_CHAIN,
 ) -> None:
     """Serve until ``stopped`` is set; then finish what was taken and publish it.
 
     Raises:
         ConfigError: ``no_ledger_here``, ``not_operator``, ``other_ledger``, ``ledger_behind``,
-            ``home_in_use``, ``ledger_in_use``, ``port_in_use``.
+            ``home_in_use``, ``ledger_in_use``, ``port_in_use``; with a vault also as
+            ``open_chain``: ``no_endpoint``.
         DataLost: ``ledger_damaged``, or the disk failed: a restart finds what was acknowledged.
     """
     network = home.network()
     log_key, key = operator_keys(home.load_root(passphrase), network)
+    params = network.ledger_params
+    assert params is not None
     async with AsyncExitStack() as held:
         await held.enter_async_context(home.lock(wait=False))
         place.state.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
-        ledger = await held.enter_async_context(serving(network, log_key, key, place, clock=clock))
+        settling = await held.enter_async_context(open_settling(chain, key, params))
+        ledger = await held.enter_async_context(
+            serving(
+                network,
+                log_key,
+                key,
+                place,
+                clock=clock,
+                settling=settling,
+            )
+        )
         moving = Moving(home, network, ledger.connections)
         answer = moving.answering(ledger.answer)
         await held.enter_async_context(control_socket(home.control_socket, answer))
@@ -166,6 +182,7 @@ async def serving(
     clock: Clock,
     witnesses: Sequence[Witness] | None = None,
     sleep: Sleep = asyncio.sleep,
+    settling: Settling | None = None,
 ) -> AsyncIterator[Ledger]:
     """Serve the ledger of ``network`` while the block runs.
 
@@ -177,20 +194,23 @@ async def serving(
         clock: The time.
         witnesses: In place of those that the network file says how to reach.
         sleep: How the operator's clock waits.
+        settling: The network's chain, if it has one.
 
     Raises:
         As ``run_ledger``.
     """
     params = network.ledger_params
     assert params is not None
+    check_settling(params, settling)
     with closing(open_store(place.store, params)) as store, Kernel() as thread:
         async with Connections(log_key, network.network_id) as connections:
             if witnesses is None:
                 witnesses = [
-                    RemoteWitness(contact, connections, network.network_id)
-                    for contact in network.witnesses
+                    RemoteWitness(contact, connections, params) for contact in network.witnesses
                 ]
-            ledger = Ledger(network, log_key, key, place, store, witnesses, thread, clock, sleep)
+            ledger = Ledger(
+                network, log_key, key, place, store, witnesses, thread, clock, sleep, settling
+            )
             ledger.connections = connections
             async with ledger.serving():
                 yield ledger
@@ -214,6 +234,7 @@ class Ledger:
         thread: Kernel,
         clock: Clock,
         sleep: Sleep,
+        settling: Settling | None = None,
     ) -> None:
         """Prepare to serve ``store``, which only ``thread`` touches from now on."""
         params = network.ledger_params
@@ -244,9 +265,14 @@ class Ledger:
             drand=DrandSource(place.drand, clock),
             sleep=sleep,
         )
-        service = LedgerService(
-            self.desk, self.views, self.operator, Faucet(self.desk, self.operator, clock)
-        )
+        self.settler = None
+        if settling is not None:
+            self.settler = Settler(
+                self.desk, self.operator, self.publisher, self.views, settling, place.state
+            )
+        vault = settling.vault if settling else None
+        faucet = Faucet(self.desk, self.operator, clock, vault)
+        service = LedgerService(self.desk, self.views, self.operator, faucet)
         self._health = Health([LEDGER_SERVICE])
         methods = (
             *service.methods(),
@@ -282,7 +308,10 @@ class Ledger:
             await self.publisher.consult()
             await self._health.start()
             held.push_async_callback(self._health.stop)
-            async with background(self.publisher.run(), self.timekeeper.run()):
+            work = [self.publisher.run(), self.timekeeper.run()]
+            if self.settler:
+                work.append(self.settler.run())
+            async with background(*work):
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.desk.run())
                     yield
@@ -314,6 +343,7 @@ class Ledger:
             "not_cosigned": dict(self.publisher.refusals),
             "refused": dict(self.desk.refused),
             "queue": len(self.desk.queue),
+            **({"anchor": self.settler.anchors.status()} if self.settler else {}),
         }
 
     async def _publish_last(self) -> None:

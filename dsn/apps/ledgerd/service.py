@@ -9,7 +9,7 @@ from dsn.apps.ledger.batch import Accepted, Outcome, Submission
 from dsn.apps.ledgerd.desk import Desk, Operator
 from dsn.apps.ledgerd.faucet import Faucet
 from dsn.apps.ledgerd.views import Views
-from dsn.errors import LimitReached, MalformedMessage
+from dsn.errors import MalformedMessage
 from dsn.ids import ID_BYTES
 from dsn.ledger.cells import CellKind, cell_key
 from dsn.ledger.checkpoint import format_checkpoint
@@ -17,7 +17,13 @@ from dsn.ledger.log import leaf_hash
 from dsn.ledger.promise import sign_promise
 from dsn.ledger.settlement import ADDRESS_BYTES, Address
 from dsn.ledger.tiles import parse_path
-from dsn.rpc.ledger import LEDGER_SERVICE, MOST_CELLS, MOST_ENTRIES
+from dsn.rpc.ledger import (
+    LEDGER_SERVICE,
+    MOST_CELLS,
+    MOST_ENTRIES,
+    check_tile_size,
+    too_many_bytes,
+)
 from dsn.rpc.limits import check_count
 from dsn.rpc.server import Method, Unary
 from dsn.rpc.tls import Caller
@@ -26,7 +32,6 @@ from dsn.v1 import ledger_pb2
 from dsn.wire.ledger import cell_to_wire
 
 MOST_SUBMITTED_BYTES: Final = MIB
-MOST_TILE_BYTES: Final = MIB
 MOST_HELD: Final = 4_096
 
 
@@ -124,7 +129,7 @@ class LedgerService:
         self, caller: Caller, request: ledger_pb2.GetTileRequest
     ) -> ledger_pb2.GetTileReply:
         data = await self._desk.ask(self._desk.books.resource, parse_path(request.path))
-        _check_size(request.path, len(data), MOST_TILE_BYTES)
+        check_tile_size(request.path, data)
         return ledger_pb2.GetTileReply(data=data)
 
     async def _draw(self, caller: Caller, request: ledger_pb2.DrawRequest) -> ledger_pb2.DrawReply:
@@ -158,8 +163,4 @@ def _check_lengths(what: str, names: Sequence[bytes], size: int) -> None:
 
 def _check_size(what: str, size_bytes: int, most: int) -> None:
     if size_bytes > most:
-        raise LimitReached(
-            f"{what[:100]}: {size_bytes} bytes, {most} at most",
-            code="too_many_bytes",
-            hint="send or ask for less at a time; GetProof gives a single entry",
-        )
+        raise too_many_bytes(what, size_bytes, most)

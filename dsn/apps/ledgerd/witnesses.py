@@ -12,12 +12,21 @@ import structlog
 from dsn.core.keys import verify_signature
 from dsn.dht.contact import Contact
 from dsn.errors import DsnError, InvalidSignature, Unreachable
-from dsn.ids import NetworkId
 from dsn.ledger.bodies import SALT_BYTES, Salt
-from dsn.ledger.checkpoint import NoteKey, NoteSignature, SignedCheckpoint, format_checkpoint
+from dsn.ledger.checkpoint import (
+    Checkpoint,
+    NoteKey,
+    NoteSignature,
+    SignedCheckpoint,
+    format_checkpoint,
+    root_line,
+)
 from dsn.ledger.cosignature import cosigned_at
+from dsn.ledger.params import LedgerParams
 from dsn.ledger.rules.signatures import salt_preimage
+from dsn.ledger.settlement import recover
 from dsn.ledger.trust import witness_key
+from dsn.ledger.typed import digest
 from dsn.rpc.channel import Connections
 from dsn.rpc.ledger import WitnessPeer
 
@@ -36,8 +45,8 @@ class Witness(Protocol):
         """What it cosigns with."""
         ...
 
-    async def cosign(self, signed: SignedCheckpoint) -> NoteSignature:
-        """Its line under ``signed``, which is the operator's.
+    async def cosign(self, signed: SignedCheckpoint) -> Sequence[NoteSignature]:
+        """Its lines under ``signed``, which is the operator's: one more if there is a vault.
 
         Raises:
             DsnError: Why it does not sign, or cannot be reached.
@@ -52,16 +61,17 @@ class Witness(Protocol):
 class RemoteWitness:
     """A ``Witness`` over the network."""
 
-    def __init__(self, contact: Contact, connections: Connections, network: NetworkId) -> None:
+    def __init__(self, contact: Contact, connections: Connections, params: LedgerParams) -> None:
         """Reach the witness at ``contact``."""
         self.key = witness_key(contact.public_key)
-        self._contact, self._connections, self._network = contact, connections, network
+        self._contact, self._connections, self._params = contact, connections, params
 
-    async def cosign(self, signed: SignedCheckpoint) -> NoteSignature:
+    async def cosign(self, signed: SignedCheckpoint) -> Sequence[NoteSignature]:
         """See ``Witness``.
 
         Raises:
-            InvalidSignature: The line is not its cosignature.
+            InvalidSignature: The line is not its cosignature, or what it signed for the chain is
+                not by one of the network's cosigners.
         """
         try:
             reply = await self._peer().cosign(format_checkpoint(signed), timeout_s=COSIGN_S)
@@ -71,7 +81,16 @@ class RemoteWitness:
         line = NoteSignature(reply.name, reply.key_id, reply.signature)
         if cosigned_at(SignedCheckpoint(signed.checkpoint, (line,)), self.key) is None:
             raise InvalidSignature(f"{self.key.name} cosigned under another name")
-        return line
+        if not self._params.settles:
+            return [line]
+        return [line, self._root_line(signed.checkpoint, reply.root_signature)]
+
+    def _root_line(self, checkpoint: Checkpoint, signature: bytes) -> NoteSignature:
+        """The line that ``signature`` (untrusted) is, if a chain will take it for a cosigner's."""
+        signer = recover(digest(self._params.domain, checkpoint.ledger_root), signature)
+        if signer not in self._params.cosigners:
+            raise InvalidSignature(f"{self.key.name} did not sign for the chain as a cosigner")
+        return root_line(checkpoint, signer, signature, self.key.name)
 
     async def salt(self, epoch: int) -> Salt:
         """See ``Witness``.
@@ -82,7 +101,7 @@ class RemoteWitness:
         reply = await self._peer().get_salt(epoch)
         if len(reply.salt) != SALT_BYTES:
             raise InvalidSignature(f"a salt of {len(reply.salt)} bytes, {SALT_BYTES} needed")
-        preimage = salt_preimage(self._network, epoch, reply.salt)
+        preimage = salt_preimage(self._params.domain.network, epoch, reply.salt)
         verify_signature(self.key.public, preimage, reply.signature)
         return Salt(self.key.public, reply.salt, reply.signature)
 

@@ -17,7 +17,15 @@ from dsn.apps.ledger.light import Snapshot
 from dsn.ids import Commit, DealId
 from dsn.ledger.bodies import Claim, CloseDeal, Kind, Loss, ShutEpoch
 from dsn.ledger.cells import DealCell, DealState
-from dsn.ledger.disputes import AllLost, Serve, ShardLost, SlashMissed, SlashUnserved, SlashWrong
+from dsn.ledger.disputes import (
+    AllLost,
+    Serve,
+    ShardLost,
+    SlashJudged,
+    SlashMissed,
+    SlashUnserved,
+    SlashWrong,
+)
 from dsn.ledger.entry import Entry
 from dsn.ledger.log import LogLeaf
 from dsn.ledger.settlement import Address
@@ -114,7 +122,9 @@ class Following:
             case _:
                 pass
 
-    def _end(self, body: CloseDeal | SlashWrong | SlashMissed | SlashUnserved) -> None:
+    def _end(
+        self, body: CloseDeal | SlashWrong | SlashMissed | SlashUnserved | SlashJudged
+    ) -> None:
         self.entries.pop(body.deal, None)
 
     def _take_out(self, deal: DealId, number: int, proofs: Iterable[bytes]) -> None:
@@ -142,5 +152,6 @@ _STEPS: Final[dict[int, Callable[[Following, Any], None]]] = {
     Kind.SLASH_WRONG: Following._end,
     Kind.SLASH_MISSED: Following._end,
     Kind.SLASH_UNSERVED: Following._end,
+    Kind.SLASH_JUDGED: Following._end,
 }
 """What moves an inventory; nothing else does."""

@@ -8,7 +8,7 @@ from dsn.core.keys import node_id_of
 from dsn.ledger.bodies import Bind, Deposit, OpenEpoch, ShutEpoch, Transfer, Withdraw
 from dsn.ledger.cells import NodeCell, Phase
 from dsn.ledger.refusal import refuse
-from dsn.ledger.rules.turn import Turn
+from dsn.ledger.rules.turn import Turn, check_operator
 from dsn.ledger.state import FIRST_EPOCH
 from dsn.proofs.drand import fixed_round
 from dsn.proofs.post import beacon_hash
@@ -16,7 +16,7 @@ from dsn.proofs.post import beacon_hash
 
 def open_epoch(turn: Turn, body: OpenEpoch) -> None:
     """The operator opens the epoch that the last shut made the next one."""
-    _check_operator(turn)
+    check_operator(turn)
     _check_time(turn, body.epoch, Phase.SHUT)
     last, closed = turn.network.closed, body.closed
     if body.epoch == FIRST_EPOCH and closed != last:
@@ -35,7 +35,7 @@ def shut_epoch(turn: Turn, body: ShutEpoch) -> None:
     one after. Otherwise the draw could be ground through the inventory once the beacon's input
     is fixed.
     """
-    _check_operator(turn)
+    check_operator(turn)
     _check_time(turn, body.epoch, Phase.OPEN)
     given = {salt.witness for salt in body.salts}
     if len(given) < len(body.salts) or not given <= turn.params.witnesses:
@@ -79,7 +79,7 @@ def bind(turn: Turn, body: Bind) -> None:
 
 def deposit(turn: Turn, body: Deposit) -> None:
     """The operator enters what the vault took; witnesses compare it with the vault."""
-    _check_operator(turn)
+    check_operator(turn)
     _check_amount(body.amount)
     account = turn.account(body.account)
     if body.serial != account.deposits + 1:
@@ -109,11 +109,6 @@ def transfer(turn: Turn, body: Transfer) -> None:
 def _check_amount(amount: int) -> None:
     if not amount:
         raise refuse("zero_amount", "an amount of 0 base units")
-
-
-def _check_operator(turn: Turn) -> None:
-    if turn.signer != turn.params.operator:
-        raise refuse("not_the_operator", "only the ledger's operator can do this")
 
 
 def _check_time(turn: Turn, epoch: int, phase: Phase) -> None:

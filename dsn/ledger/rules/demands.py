@@ -15,6 +15,7 @@ from dsn.ledger.disputes import (
     Serve,
     ServedOpening,
     ShardLost,
+    SlashJudged,
     SlashMissed,
     SlashUnserved,
     SlashWrong,
@@ -32,7 +33,13 @@ from dsn.ledger.rules.settling import (
     settle,
     split,
 )
-from dsn.ledger.rules.turn import Turn, check_no_demand, check_open, check_provider
+from dsn.ledger.rules.turn import (
+    Turn,
+    check_no_demand,
+    check_open,
+    check_operator,
+    check_provider,
+)
 from dsn.proofs.inventory import EMPTY_ROOT
 from dsn.proofs.opening import proven_deal, verify_opening
 from dsn.proofs.post import (
@@ -199,7 +206,7 @@ def slash_wrong(turn: Turn, body: SlashWrong) -> None:
     try:
         verify_opening(opening, root=link.root, total=link.total, index=leaf, inventory=True)
     except InvalidProof:
-        split(turn, parties_of(turn, deal))
+        split(turn, parties_of(turn, deal), turn.signer)
         return
     raise refuse("opening_holds", "the opening is right")
 
@@ -213,7 +220,7 @@ def slash_missed(turn: Turn, body: SlashMissed) -> None:
     missed, limit = parties.deal.missed, deal.terms.miss_limit
     if missed <= limit:
         raise refuse("within_miss_limit", f"{missed} epochs missed, {limit} are allowed")
-    split(turn, parties)
+    split(turn, parties, turn.signer)
 
 
 def slash_unserved(turn: Turn, body: SlashUnserved) -> None:
@@ -225,7 +232,25 @@ def slash_unserved(turn: Turn, body: SlashUnserved) -> None:
         raise refuse("no_demand", "no demand is pending on the deal")
     if turn.epoch <= deal.demand.deadline:
         raise refuse("still_time", f"it can be served up to epoch {deal.demand.deadline}")
-    split(turn, parties_of(turn, deal))
+    split(turn, parties_of(turn, deal), turn.signer)
+
+
+def slash_judged(turn: Turn, body: SlashJudged) -> None:
+    """The operator enters what was judged on chain; witnesses compare it with the chain.
+
+    Whoever demanded there is the reporter. A revision that was installed since the demand need not
+    have the leaf.
+    """
+    check_operator(turn)
+    if not turn.params.settles:
+        raise refuse("no_vault", "the network has no chain that could judge")
+    deal = turn.deal(body.deal)
+    _check_not_over(deal)
+    if deal.number > body.number:
+        raise refuse(
+            "revision_moved", f"judged under revision {body.number}, {deal.number} is installed"
+        )
+    split(turn, parties_of(turn, deal), body.asker)
 
 
 def _check_reporter(turn: Turn, deal: DealCell) -> None:

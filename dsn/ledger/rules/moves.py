@@ -74,7 +74,7 @@ def _count(turn: Turn, entry: Entry) -> None:
     """Count the entry and burn its fee, after all else: what it brings in can pay for it.
 
     Proving and owning up are free. A party without a credit can still close, and an operator
-    without one keeps time: they pay what they have.
+    without one keeps time and enters what the chain says: they pay what they have.
     """
     account, fee = turn.account(turn.signer), turn.params.entry_fee
     match entry.body:
@@ -82,7 +82,9 @@ def _count(turn: Turn, entry: Entry) -> None:
             fee = 0
         case disputes.Serve(service=disputes.ShardLost() | disputes.AllLost()):
             fee = 0
-        case bodies.CloseDeal() | bodies.OpenEpoch() | bodies.ShutEpoch() | bodies.Deposit():
+        case bodies.CloseDeal() | bodies.OpenEpoch() | bodies.ShutEpoch():
+            fee = min(fee, account.available)
+        case bodies.Deposit() | disputes.SlashJudged():
             fee = min(fee, account.available)
     if fee > account.available:
         raise refuse(
@@ -130,5 +132,7 @@ def _dispatch(turn: Turn, body: Body) -> None:
             demands.slash_missed(turn, body)
         case disputes.SlashUnserved():
             demands.slash_unserved(turn, body)
+        case disputes.SlashJudged():
+            demands.slash_judged(turn, body)
         case _:
             assert_never(body)

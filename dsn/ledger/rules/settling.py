@@ -15,6 +15,7 @@ from dsn.ledger.cells import KEPT_BITS, AccountCell, DealCell, DealState
 from dsn.ledger.money import burned_of, collateral_needed, disk_due, repair_cost
 from dsn.ledger.refusal import refuse
 from dsn.ledger.rules.turn import Turn
+from dsn.ledger.settlement import Address
 from dsn.proofs.inventory import InventoryEntry, inventory_leaf
 
 _ALL_BITS: Final = (1 << KEPT_BITS) - 1
@@ -171,8 +172,8 @@ def clear_demand(turn: Turn, deal: DealCell) -> DealCell:
     return replace(deal, demand=None, bond=0)
 
 
-def split(turn: Turn, parties: Parties) -> None:
-    """Slash a deal: the client gets the repair, the reporter a tenth of the rest, the rest burns.
+def split(turn: Turn, parties: Parties, reporter: Address) -> None:
+    """Slash a deal: the client gets the repair, ``reporter`` a tenth of the rest, the rest burns.
 
     What was not settled is forfeit.
     """
@@ -192,4 +193,4 @@ def split(turn: Turn, parties: Parties) -> None:
     )
     put_parties(turn, install(turn, old, Parties(deal, parties.provider)))
     turn.put(clear_demand(turn, deal))
-    turn.credit(turn.signer, reporter_part)
+    turn.credit(reporter, reporter_part)

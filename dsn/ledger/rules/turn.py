@@ -21,7 +21,7 @@ from dsn.ledger.settlement import Address, format_address
 from dsn.ledger.state import Changes, State
 from dsn.proofs.inventory import SumTree
 
-MAX_CELLS = 4
+MAX_CELLS = 5
 """Cells an entry may touch beside the network's."""
 
 
@@ -115,11 +115,17 @@ class Turn:
         Raises:
             EntryRefused: ``amount_overflow``: a field would not fit its cell.
         """
-        assert sum(cell is not self.network for cell in self._cells.values()) <= MAX_CELLS + 1
+        assert sum(cell is not self.network for cell in self._cells.values()) <= MAX_CELLS
         try:
             return Changes.of(self._cells.values(), self._inventories)
         except OverflowError as error:
             raise refuse("amount_overflow", "an amount or count would not fit its cell") from error
+
+
+def check_operator(turn: Turn) -> None:
+    """Raises ``not_the_operator`` unless the signer is."""
+    if turn.signer != turn.params.operator:
+        raise refuse("not_the_operator", "only the ledger's operator can do this")
 
 
 def check_party(turn: Turn, deal: DealCell) -> None:

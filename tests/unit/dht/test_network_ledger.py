@@ -20,7 +20,7 @@ from dsn.dht.network import (
 from dsn.errors import ConfigError
 from dsn.ids import NO_NETWORK, format_base32
 from dsn.ledger.params import LedgerParams
-from dsn.ledger.settlement import Address, format_address
+from dsn.ledger.settlement import NO_ADDRESS, Address, format_address
 from dsn.ledger.typed import Domain
 from dsn.proofs.drand import QUICKNET
 
@@ -28,7 +28,7 @@ FOUNDER, LOG_KEY, STRANGER = (SigningKey(bytes([n]) * 32) for n in (1, 2, 3))
 WITNESSES = [SigningKey(bytes([n + 10]) * 32).public for n in range(3)]
 ADDRESSES = [Address(bytes([n + 0xAB]) * 20) for n in range(3)]
 PARAMS = LedgerParams(
-    Domain(NO_NETWORK, 31_337, ADDRESSES[2]),
+    Domain(NO_NETWORK, 31_337, NO_ADDRESS),
     ADDRESSES[0],
     log_key=LOG_KEY.public,
     witnesses=frozenset(WITNESSES),
@@ -42,6 +42,12 @@ PARAMS = LedgerParams(
     min_bond=9,
     faucet=ADDRESSES[0],
     allocation=((ADDRESSES[0], 10**15), (ADDRESSES[1], 7)),
+)
+ON_CHAIN = replace(
+    PARAMS,
+    domain=Domain(NO_NETWORK, 31_337, ADDRESSES[2]),
+    cosigners=frozenset(ADDRESSES),
+    allocation=(),
 )
 GENESIS = Genesis("paid", 1_700_000_000, FOUNDER.public, "node", False, ledger=PARAMS)
 NODE = Contact(SigningKey(b"\x09" * 32).public, "127.0.0.1:4001")
@@ -77,7 +83,7 @@ def test_one_whose_ledger_is_nowhere_yet_reads_back() -> None:
 def test_the_parameters_name_the_network(network: Network) -> None:
     params = network.ledger_params
     assert params is not None
-    assert params.domain == Domain(network.network_id, 31_337, ADDRESSES[2])
+    assert params.domain == Domain(network.network_id, 31_337, NO_ADDRESS)
     assert replace(params, domain=PARAMS.domain) == PARAMS
 
 
@@ -97,7 +103,7 @@ def test_addresses_are_not_in_the_id(network: Network) -> None:
 def changed() -> list[LedgerParams]:
     """Another value for every parameter, one at a time."""
     given: dict[str, Any] = {
-        "domain": Domain(NO_NETWORK, 1, ADDRESSES[2]),
+        "domain": Domain(NO_NETWORK, 1, NO_ADDRESS),
         "operator": ADDRESSES[1],
         "log_key": STRANGER.public,
         "witnesses": frozenset(WITNESSES[:2]),
@@ -109,7 +115,7 @@ def changed() -> list[LedgerParams]:
         "max_term": 1_000,
         "max_free_leaves": 1_000,
     }
-    names = [each.name for each in fields(LedgerParams)]
+    names = [each.name for each in fields(LedgerParams) if each.name != "cosigners"]
     return [
         replace(PARAMS, **{name: given[name] if name in given else getattr(PARAMS, name) + 1})
         for name in names
@@ -119,7 +125,19 @@ def changed() -> list[LedgerParams]:
 def test_every_parameter_is_in_the_id() -> None:
     others = [None, *changed()]
     ids = {replace(GENESIS, ledger=params).network_id for params in [PARAMS, *others]}
-    assert len(ids) == len(fields(LedgerParams)) + 2
+    assert len(ids) == len(fields(LedgerParams)) + 1
+
+
+def test_a_vault_and_its_cosigners_are_in_the_id() -> None:
+    other = replace(ON_CHAIN, cosigners=frozenset({*ADDRESSES[1:], Address(b"\x01" * 20)}))
+    moved = replace(ON_CHAIN, domain=Domain(NO_NETWORK, 31_337, ADDRESSES[1]))
+    ids = {replace(GENESIS, ledger=each).network_id for each in (PARAMS, ON_CHAIN, other, moved)}
+    assert len(ids) == 4
+
+
+def test_a_network_with_a_vault_reads_back() -> None:
+    settled = sign_network(replace(GENESIS, ledger=ON_CHAIN), [NODE], FOUNDER.sign)
+    assert parse_network(format_network(settled)) == settled
 
 
 def test_all_of_a_drand_chain_is_in_the_id() -> None:

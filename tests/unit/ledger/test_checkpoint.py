@@ -18,11 +18,13 @@ from dsn.ledger.checkpoint import (
     NoteKey,
     NoteSignature,
     SignedCheckpoint,
+    cosigned_roots,
     format_checkpoint,
     format_note_key,
     log_origin,
     parse_checkpoint,
     parse_note_key,
+    root_line,
     sign_checkpoint,
     sign_root,
     verify_checkpoint,
@@ -30,8 +32,8 @@ from dsn.ledger.checkpoint import (
     verify_root,
 )
 from dsn.ledger.log import EMPTY_ROOT, build_consistency_proof
-from dsn.ledger.settlement import NO_ADDRESS, SettlementKey
-from dsn.ledger.typed import Domain
+from dsn.ledger.settlement import NO_ADDRESS, SettlementKey, recover
+from dsn.ledger.typed import Domain, digest
 from tests.support.ledger_log import OPERATOR, ORIGIN, at, cosigned, counted, signed
 
 LOG = counted(100)
@@ -255,6 +257,49 @@ def test_another_settlement_key_is_not_the_operators() -> None:
     with pytest.raises(InvalidSignature) as refused:
         verify_root(rooted(), DOMAIN, SettlementKey(b"\x06" * 32).address)
     assert refused.value.detail_code == "unsigned_checkpoint"
+
+
+COSIGNERS = [SettlementKey(bytes([n]) * 32) for n in (7, 8, 9)]
+ADDRESSES = [key.address for key in COSIGNERS]
+
+
+def test_witnesses_sign_for_a_chain_under_their_own_names() -> None:
+    note = rooted()
+    for number, key in enumerate(COSIGNERS):
+        note = note.signed(sign_root(CHECKPOINT, DOMAIN, key, f"witness{number}"))
+    note = parse_checkpoint(format_checkpoint(note))
+    verify_root(note, DOMAIN, SETTLEMENT.address)
+    found = cosigned_roots(note, DOMAIN, ADDRESSES)
+    assert list(found) == sorted(ADDRESSES), "as a chain wants them"
+    for number, key in enumerate(COSIGNERS):
+        assert found[key.address] == note.root_signature(key.address, f"witness{number}")
+        assert recover(digest(DOMAIN, CHECKPOINT.ledger_root), found[key.address]) == key.address
+    assert set(cosigned_roots(note, DOMAIN, ADDRESSES[:1])) == {ADDRESSES[0]}
+
+
+def test_a_line_that_is_not_by_whom_it_names_counts_for_nothing() -> None:
+    other = replace(CHECKPOINT, epoch=7)
+    elsewhere = replace(DOMAIN, chain_id=1)
+    lines = [
+        sign_root(other, DOMAIN, COSIGNERS[0], "one"),
+        sign_root(CHECKPOINT, elsewhere, COSIGNERS[1], "two"),
+        root_line(CHECKPOINT, ADDRESSES[2], b"short", "three"),
+    ]
+    note = rooted()
+    for line in lines:
+        note = note.signed(line)
+    assert cosigned_roots(note, DOMAIN, ADDRESSES) == {}
+    good = sign_root(CHECKPOINT, DOMAIN, COSIGNERS[0], "one")
+    renamed = replace(good, name="two")
+    assert cosigned_roots(note.signed(renamed), DOMAIN, ADDRESSES) == {}
+    assert set(cosigned_roots(note.signed(good), DOMAIN, ADDRESSES)) == {ADDRESSES[0]}
+
+
+def test_a_witness_that_two_lines_are_by_counts_once() -> None:
+    note = rooted()
+    for name in ("one", "two"):
+        note = note.signed(sign_root(CHECKPOINT, DOMAIN, COSIGNERS[0], name))
+    assert list(cosigned_roots(note, DOMAIN, ADDRESSES)) == [ADDRESSES[0]]
 
 
 def growth(old: Checkpoint, new: Checkpoint) -> None:

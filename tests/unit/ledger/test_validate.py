@@ -72,7 +72,7 @@ def test_an_entry_counts_only_with_its_signer_s_signature(world: World) -> None:
     [
         Domain(NetworkId(bytes(32)), DOMAIN.chain_id, DOMAIN.vault),
         Domain(NETWORK, DOMAIN.chain_id + 1, DOMAIN.vault),
-        Domain(NETWORK, DOMAIN.chain_id, Address(bytes(20))),
+        Domain(NETWORK, DOMAIN.chain_id, Address(b"\x44" * 20)),
     ],
     ids=["network", "chain", "vault"],
 )

@@ -129,6 +129,11 @@ async def test_what_one_spent_the_other_earned_but_for_what_burned(
     assert paul.disputes < 0 < alice.disputes, "a loss was paid for"
 
 
+async def test_what_the_operator_enters_for_others_costs_it_a_fee(reader: Reader) -> None:
+    books = (await history_of(reader, "operator")).accounting()
+    assert (books.deposited, books.disputes, books.fees > 0) == (0, 0, True)
+
+
 async def test_a_later_look_goes_on_where_the_first_ended(stage: Stage, reader: Reader) -> None:
     first = await history_of(reader, "alice")
     stage.calls.clear()
