@@ -15,6 +15,7 @@ from typing import Any
 
 from vyper.compiler import compile_from_file_input
 from vyper.compiler.input_bundle import FilesystemInputBundle
+from vyper.compiler.phases import CompilerData
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parent / "dsn" / "rpc" / "contracts"
@@ -31,7 +32,7 @@ def names() -> list[str]:
 def compiled(name: str) -> dict[Path, dict[str, Any]]:
     """What each file about the contract ``name`` has to say."""
     out = _vyper(name) if (HERE / f"{name}.vy").exists() else _solidity(name)
-    code_bytes = len(out["bytecode_runtime"]) // 2 - 1
+    code_bytes = len(out["bytecode_runtime"]) // 2 - 1 + out["immutable_bytes"]
     if code_bytes > MOST_CODE_BYTES:
         raise SystemExit(f"{name}: {code_bytes} bytes of code, at most {MOST_CODE_BYTES} allowed")
     return {
@@ -44,7 +45,9 @@ def _vyper(name: str) -> dict[str, Any]:
     bundle = FilesystemInputBundle([HERE])
     wanted = ["abi", "bytecode", "bytecode_runtime", "layout"]
     source = bundle.load_file(f"{name}.vy")
-    return compile_from_file_input(source, input_bundle=bundle, output_formats=wanted)
+    out = compile_from_file_input(source, input_bundle=bundle, output_formats=wanted)
+    fixed = CompilerData(source, input_bundle=bundle).global_ctx.immutable_section_bytes
+    return out | {"immutable_bytes": fixed}
 
 
 def _solidity(name: str) -> dict[str, Any]:
@@ -80,6 +83,7 @@ def _solidity(name: str) -> dict[str, Any]:
         "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
         "bytecode_runtime": "0x" + contract["evm"]["deployedBytecode"]["object"],
         "layout": {"storage_layout": slots},
+        "immutable_bytes": 0,
     }
 
 
