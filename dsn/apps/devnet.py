@@ -1,7 +1,8 @@
 """A local network of real processes in one folder, and the client home that uses it.
 
 Everything is under the folder: ``node1`` .. ``nodeN``, ``witness1``, ``witness2``, ``verifier``,
-``operator`` (who founded the network and runs its ledger) and ``client`` are homes;
+``operator`` (who founded the network and runs its ledger) and ``client`` are homes, ``chain`` keeps
+the state of a local chain if there is one;
 ``network.toml`` is what all of them joined and names one node to start from, ``devnet.json`` tells
 programs where everything is.
 """
@@ -38,7 +39,10 @@ LOCK_FILE = "devnet.lock"
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process as ``devnet.json`` lists it; ``pid`` is ``None`` while it is stopped."""
+    """One process as ``devnet.json`` lists it; ``pid`` is ``None`` while it is stopped.
+
+    A local chain has no identity, and ``node_id`` is empty.
+    """
 
     name: str
     role: str
@@ -110,8 +114,13 @@ class Devnet:
         """The home that founded the network."""
         return Home(self.directory / OPERATOR)
 
+    def homes(self) -> list[Home]:
+        """Every home; a local chain has none."""
+        paths = {Path(process.home) for process in self.processes if process.node_id}
+        return [Home(path) for path in sorted(paths | {self.client_home, self.operator.path})]
+
     def of_role(self, role: str) -> list[Process]:
-        """The processes of one role: ``node``, ``ledger``, ``witness`` or ``verifier``."""
+        """Those of one role: ``node``, ``ledger``, ``witness``, ``verifier`` or ``chain``."""
         return [process for process in self.processes if process.role == role]
 
     def network(self) -> Network:
@@ -137,6 +146,10 @@ class Devnet:
     def running(self) -> list[Process]:
         """Those that are alive and not frozen."""
         return [one for one in self.processes if one.activity is Activity.RUNNING]
+
+    def with_process(self, process: Process) -> Devnet:
+        """With ``process`` after the others."""
+        return replace(self, processes=(*self.processes, process))
 
     def updated(self, changed: Iterable[Process]) -> Devnet:
         """With ``changed`` in place of those of the same name."""
@@ -183,9 +196,8 @@ def publish(devnet: Devnet, network: Network) -> None:
     """Hand the network file to every home."""
     text = format_network(network)
     write_atomic(devnet.network_file, text.encode())
-    homes = {devnet.client_home, devnet.operator.path, *(Path(p.home) for p in devnet.processes)}
-    for path in homes:
-        Home(path).save_network(text)
+    for home in devnet.homes():
+        home.save_network(text)
 
 
 def _contact(process: Process) -> Contact:

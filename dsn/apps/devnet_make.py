@@ -7,9 +7,11 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from dsn.apps import devnet_chain, evmnode
 from dsn.apps.devnet import CLIENT, LOCK_FILE, OPERATOR, Devnet, Process, free_port, publish, sign
 from dsn.apps.provider import configure, set_prices
 from dsn.config import FILE_NAME, ProviderSettings
@@ -25,12 +27,11 @@ from dsn.store.files import write_atomic
 from dsn.store.home import Home
 
 MAX_NODES: Final = 250
-"""Node N has the address 127.0.N.1; the ledger, its witnesses and the verifier come after them."""
+"""Node N has the address 127.0.N.1; the ledger, its witnesses, the verifier and a
+chain come after them."""
 VOLUME: Final = "volume"
 DEFAULT_CAPACITY_BYTES: Final = 100 * 10**9
 WITNESSES: Final = 2
-SUPPLY: Final = 10**16
-"""Credits at genesis: all are the operator's, who pays each new key from them."""
 ENTRY_FEE: Final = 100
 VDF_ITERATIONS: Final = 10_000
 VDF_BITS: Final = 512
@@ -47,6 +48,7 @@ def create(
     group: PlacementGroup,
     capacity_bytes: int | None,
     epoch_s: int | None,
+    chain: bool = False,
     clock: Clock,
     entropy: Entropy,
 ) -> Devnet:
@@ -58,13 +60,17 @@ def create(
         group: What may hold at most one shard of a segment.
         capacity_bytes: What each node offers; by default 100 GB, or its part of the free disk.
         epoch_s: How long an epoch lasts; ``None`` for a network where nobody pays.
+        chain: Whether its ledger settles on a local chain.
         clock: Dates the network.
         entropy: Makes the keys.
 
     Raises:
         UsageError: ``not_empty``: something else is in ``directory``.
+        ConfigError: ``no_anvil``, ``missing_extra``: a local chain cannot be run here.
     """
     _refuse_foreign(directory)
+    if chain:
+        evmnode.check_tools(directory)
     capacity_bytes = capacity_bytes or _share_of_disk(directory, nodes)
     with _emptied_on_failure(directory):
         root = entropy(KEY_BYTES)
@@ -73,23 +79,30 @@ def create(
         processes = [
             _node(directory, number, capacity_bytes, epoch_s, entropy) for number in _upto(nodes)
         ]
-        witnesses = list[bytes]()
+        witnesses = list[Home]()
         if epoch_s is not None:
             processes.append(_service(directory / OPERATOR, "ledger", MAX_NODES + 1))
             for number in _upto(WITNESSES):
                 home = Home.create(directory / f"witness{number}", entropy(KEY_BYTES))
                 processes.append(_service(home.path, "witness", MAX_NODES + 1 + number))
-                witnesses.append(_public(home))
+                witnesses.append(home)
             processes.append(_verifier(directory, MAX_NODES + 2 + WITNESSES, entropy))
+        params = None if epoch_s is None else _params(root, witnesses, epoch_s)
+        if params is not None and chain:
+            params = _settled(params, SettlementKey.derive(root), witnesses)
         genesis = Genesis(
             "devnet",
             int(clock.now_s()),
             _public(Home(directory / OPERATOR)),
             group,
             address_limits=False,
-            ledger=None if epoch_s is None else _params(root, witnesses, epoch_s),
+            ledger=params,
         )
         devnet = Devnet(directory, tuple(processes))
+        if chain:
+            host = _host(MAX_NODES + 3 + WITNESSES)
+            homes = [home.path for home in devnet.homes()]
+            devnet = devnet.with_process(devnet_chain.add_chain(directory, host, homes))
         publish(devnet, sign(devnet, genesis))
         devnet.save()
         return devnet
@@ -102,14 +115,27 @@ def create_client(path: Path, network: Network, entropy: Entropy) -> Home:
     return home
 
 
-def _params(root: bytes, witnesses: Sequence[bytes], epoch_s: int) -> LedgerParams:
+def _settled(
+    params: LedgerParams, operator: SettlementKey, witnesses: Sequence[Home]
+) -> LedgerParams:
+    """``params`` on the local chain, where all credits are deposited."""
+    keys = (SettlementKey.derive(home.load_root()) for home in witnesses)
+    return replace(
+        params,
+        domain=devnet_chain.domain_of(operator),
+        cosigners=frozenset(key.address for key in keys),
+        allocation=(),
+    )
+
+
+def _params(root: bytes, witnesses: Sequence[Home], epoch_s: int) -> LedgerParams:
     """A ledger run by the owner of ``root``, whose account is the faucet."""
     operator = SettlementKey.derive(root).address
     return LedgerParams(
         Domain(NO_NETWORK, 0, NO_ADDRESS),
         operator,
         log_key=SigningKey(IdentityKeys.derive(root).identity_seed).public,
-        witnesses=frozenset(witnesses),
+        witnesses=frozenset(map(_public, witnesses)),
         quorum=len(witnesses),
         epoch_s=epoch_s,
         open_s=epoch_s // 2,
@@ -120,7 +146,7 @@ def _params(root: bytes, witnesses: Sequence[bytes], epoch_s: int) -> LedgerPara
         min_bond=ENTRY_FEE,
         claim_epochs=1,
         faucet=operator,
-        allocation=((operator, SUPPLY),),
+        allocation=((operator, devnet_chain.SUPPLY),),
     )
 
 

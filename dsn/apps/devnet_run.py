@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from dsn.apps import devnet_chain, evmnode
 from dsn.apps.devnet import Devnet, Process, forget_dead, free_port, publish, sign
-from dsn.apps.processes import Activity, end, send, spawn
+from dsn.apps.processes import Activity, end, send, spawn, start
 from dsn.config import FILE_NAME
-from dsn.errors import ConfigError, Unreachable, UsageError
+from dsn.errors import ConfigError, TimedOut, Unreachable, UsageError
 from dsn.runtime.control import ask_control
 from dsn.store.files import write_atomic
 from dsn.store.home import Home
@@ -26,8 +27,8 @@ ROLES = {
     "verifier": ("verifier", "run"),
 }
 """The command that runs each role."""
-FIRST_ROLES = ("ledger", "witness")
-"""Up before the others and down after them: nodes are paid when they end."""
+ORDER = ((evmnode.ROLE,), ("ledger", "witness"), ("node", "verifier"))
+"""Those before are up before and down after: a ledger settles, and nodes are paid when they end."""
 START_TIMEOUT_S = 180.0
 """Long enough for hundreds of processes on two cores; one that fails is seen at once."""
 STOP_GRACE_S = 10.0
@@ -50,16 +51,12 @@ def launch(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
     placed = [_with_free_port(process) for process in chosen]
     for old, new in zip(chosen, placed, strict=True):
         if old != new:
-            _readdress(old, new)
-            if new.role == "verifier":
-                _readdress(old, new, devnet.client_home)
+            for home in _told_of(devnet, new):
+                _readdress(old, new, home)
     before, devnet = devnet, devnet.updated(placed)
     if _named(before) != _named(devnet):
         publish(devnet, sign(devnet, devnet.network().genesis))
-    started = [
-        replace(process, pid=spawn(Path(process.home), ROLES[process.role], process.log))
-        for process in placed
-    ]
+    started = [replace(process, pid=_start(process)) for process in placed]
     devnet = devnet.updated(started)
     devnet.save()
     return devnet
@@ -79,8 +76,9 @@ async def wait_ready(chosen: Sequence[Process]) -> None:
 async def bring_up(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
     """Start those of ``chosen`` that are stopped, wake the frozen, and wait until all serve.
 
-    Homes that have no account on the ledger yet get one before their processes start. What was
-    started here ends again if something fails.
+    Homes that have no account on the ledger yet get one before their processes start; a chain
+    gets the network's contracts before anybody asks for them. What was started here ends again if
+    something fails.
     """
     idle = [process for process in chosen if process.activity is Activity.STOPPED]
     _wake(process for process in chosen if process.activity is Activity.FROZEN)
@@ -88,7 +86,10 @@ async def bring_up(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
         for wave in _waves(idle):
             devnet = launch(devnet, wave)
             await wait_ready([devnet.named(process.name) for process in wave])
-            if any(process.role == "ledger" for process in wave):
+            roles = {process.role for process in wave}
+            if evmnode.ROLE in roles:
+                await devnet_chain.settle(devnet)
+            if "ledger" in roles:
                 await _enrol_all(devnet)
         await wait_ready([devnet.named(process.name) for process in chosen])
     except BaseException:
@@ -98,22 +99,47 @@ async def bring_up(devnet: Devnet, chosen: Sequence[Process]) -> Devnet:
 
 
 def _waves(chosen: Iterable[Process]) -> list[list[Process]]:
-    """The ledger and its witnesses, then everybody else."""
-    first, later = list[Process](), list[Process]()
-    for process in chosen:
-        (first if process.role in FIRST_ROLES else later).append(process)
-    return [wave for wave in (first, later) if wave]
+    """``chosen`` in the order they start in; those of one wave start together."""
+    waiting = list(chosen)
+    waves = [[each for each in waiting if each.role in roles] for roles in ORDER]
+    return [wave for wave in waves if wave]
 
 
 async def _enrol_all(devnet: Devnet) -> None:
     """Give every home that pays or is paid an account, with credits from the faucet."""
     from dsn.apps.wallet import enrol
 
+    if devnet.of_role(evmnode.ROLE):
+        await _wait_deposit(devnet.operator)
     paid = [*devnet.of_role("node"), *devnet.of_role("verifier")]
     homes = [devnet.client_home, *(Path(process.home) for process in paid)]
     async with asyncio.TaskGroup() as group:
         for path in homes:
             group.create_task(enrol(Home(path)))
+
+
+async def _wait_deposit(operator: Home) -> None:
+    """Return once the ledger has what the operator paid into the vault.
+
+    Raises:
+        TimedOut: Not in ``START_TIMEOUT_S``.
+    """
+    from dsn.apps.wallet import ENROL_PATIENCE_S, opened
+
+    try:
+        async with (
+            asyncio.timeout(START_TIMEOUT_S),
+            opened(operator, patience_s=ENROL_PATIENCE_S) as wallet,
+        ):
+            account = (await wallet.light.accounts([wallet.address]))[wallet.address]
+            while not account.deposits:
+                await asyncio.sleep(POLL_S)
+                account = (await wallet.light.accounts([wallet.address]))[wallet.address]
+    except TimeoutError as error:
+        raise TimedOut(
+            f"the ledger has not taken up the operator's deposit after {START_TIMEOUT_S:.0f} s",
+            hint=f"its log is {operator.path / 'log'}",
+        ) from error
 
 
 async def wait_epochs(devnet: Devnet, epochs: int) -> int:
@@ -169,7 +195,9 @@ async def _wait_ready(process: Process) -> None:
 
 
 async def _is_ready(process: Process) -> bool:
-    """Whether a node has joined the others, a ledger has published, a witness serves."""
+    """Whether a node has joined the others, a ledger has published, a witness or chain serves."""
+    if process.role == evmnode.ROLE:
+        return await evmnode.serves(process.address)
     try:
         status = await ask_control(Home(Path(process.home)).control_socket, "status")
     except Unreachable:
@@ -208,12 +236,27 @@ def _with_free_port(process: Process) -> Process:
     return replace(process, address=f"{host}:{free_port(host)}")
 
 
-def _readdress(old: Process, new: Process, home: Path | None = None) -> None:
-    """Let settings say where a process listens now; whatever else their owner set stays as it is.
+def _start(process: Process) -> int:
+    """Start a process; returns its pid."""
+    home = Path(process.home)
+    if process.role == evmnode.ROLE:
+        return start(evmnode.words(home, process.address), process.log)
+    return spawn(home, ROLES[process.role], process.log)
 
-    They are its own, or those of a ``home`` that names it.
-    """
-    path = (home or Path(new.home)) / FILE_NAME
+
+def _told_of(devnet: Devnet, process: Process) -> list[Path]:
+    """The homes whose settings say where ``process`` listens."""
+    match process.role:
+        case evmnode.ROLE:
+            return [home.path for home in devnet.homes()]
+        case "verifier":
+            return [Path(process.home), devnet.client_home]
+    return [Path(process.home)]
+
+
+def _readdress(old: Process, new: Process, home: Path) -> None:
+    """Let a home's settings say where a process listens now; what else is in them stays."""
+    path = home / FILE_NAME
     text = path.read_text(encoding="utf-8").replace(f'{old.address}"', f'{new.address}"')
     write_atomic(path, text.encode())
 

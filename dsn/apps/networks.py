@@ -23,7 +23,7 @@ from dsn.errors import ConfigError, MalformedMessage, NotFound, UsageError
 from dsn.ids import ID_BYTES, NO_NETWORK, format_base32, parse_base32, parse_node_id
 from dsn.ledger.params import OPEN_S, VDF_ITERATIONS, LedgerParams
 from dsn.ledger.params_text import change_params
-from dsn.ledger.settlement import NO_ADDRESS, SettlementKey
+from dsn.ledger.settlement import NO_ADDRESS, Address, SettlementKey
 from dsn.ledger.typed import Domain
 from dsn.ports import Entropy
 from dsn.rpc.server import split_address
@@ -34,6 +34,7 @@ SQUARINGS_S: Final = 1_400
 """For each second of an epoch: so a short one is not over before its beacon is there."""
 ENTRY_FEE: Final = 1_000
 """Credits: nothing to whoever stores, and a bound on spam."""
+NO_CHAIN: Final = Domain(NO_NETWORK, 0, NO_ADDRESS)
 
 
 def found(
@@ -102,6 +103,8 @@ def plan_ledger(
     supply: int,
     faucet: bool,
     changes: str,
+    domain: Domain = NO_CHAIN,
+    cosigners: Sequence[Address] = (),
 ) -> PaidNetwork:
     """A ledger that ``operator`` keeps.
 
@@ -114,16 +117,19 @@ def plan_ledger(
         supply: Credits at genesis.
         faucet: Whether the operator pays each new key once.
         changes: TOML with any other parameter.
+        domain: The chain that it settles on, and where its vault will be there.
+        cosigners: The witnesses' settlement addresses, if there is one.
 
     Raises:
         ConfigError: ``bad_ledger_params``.
     """
     needed = len(witnesses) // 2 + 1 if quorum is None else quorum
     fixed = LedgerParams(
-        Domain(NO_NETWORK, 0, NO_ADDRESS),
+        domain,
         operator.address,
         log_key=ledger.public_key,
         witnesses=frozenset(each.public_key for each in witnesses),
+        cosigners=frozenset(cosigners),
         quorum=min(needed, len(witnesses)) if quorum is None else needed,
         entry_fee=ENTRY_FEE,
         min_bond=ENTRY_FEE,
@@ -143,6 +149,11 @@ class NewWitness:
     path: Path
     root: bytes
     contact: Contact
+
+    @property
+    def cosigner(self) -> Address:
+        """What a chain knows it by."""
+        return SettlementKey.derive(self.root).address
 
     def make_home(self, network: Network) -> None:
         """Make its home, with the settings and the network file it needs."""

@@ -42,10 +42,15 @@ def spawn(home: Path, role: Sequence[str], log: Path) -> int:
         role: The words after the global options, such as ``("provider", "run")``.
         log: Takes what the process prints; opened for appending.
     """
+    return start(command(home, role), log)
+
+
+def start(words: Sequence[str], log: Path) -> int:
+    """As ``spawn``, of any program: its command line, one word of which is its home."""
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(log, "ab", opener=_open_private) as out:
         child = subprocess.Popen(
-            command(home, role),
+            words,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from dsn.config import DhtSettings, ProviderSettings
+from dsn.config import ChainSettings, DhtSettings, ProviderSettings
 from dsn.core.keys import IdentityKeys, SigningKey
 from dsn.dht.contact import is_address
 from dsn.errors import ConfigError, UsageError
@@ -23,6 +23,7 @@ from dsn.units import GIB, MIB, format_size
 LEAST_CAPACITY_BYTES: Final = 64 * MIB
 TB: Final = 10**12
 _USUAL: Final = ProviderSettings()
+_NO_CHAIN: Final = ChainSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class NodeConfig:
     passphrase: bytes | None = None
     prices: ProviderSettings = _USUAL
     """What is asked where bytes are paid."""
+    chain: ChainSettings = _NO_CHAIN
+    """How the chain is reached that the network settles on."""
 
     @property
     def volume(self) -> Path:

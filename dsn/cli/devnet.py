@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dsn.apps import devnet_run
+from dsn.apps import devnet_run, evmnode
 from dsn.apps.devnet import Devnet, Process, exists, lock
 from dsn.apps.devnet_make import create
 from dsn.cli.session import Session, pass_session
@@ -57,7 +57,9 @@ def devnet() -> None:
     help=f"How long an epoch of the ledger lasts; {DEFAULT_EPOCH_S} at first.",
 )
 @click.option("--free", is_flag=True, help="Without a ledger: nobody pays for anything.")
-@click.option("--chain", is_flag=True, help="Has no effect yet.")
+@click.option(
+    "--chain", is_flag=True, help="Its ledger settles on a local EVM chain (needs anvil of npm)."
+)
 @pass_session
 def up(
     session: Session,
@@ -74,23 +76,28 @@ def up(
     Beside N nodes it runs a ledger, two witnesses and a verifier. It is ready when the command
     returns.
     """
-    if chain:
-        session.notice("note: there is no chain yet; --chain does nothing")
-    if free and epoch_s is not None:
-        raise UsageError("--epoch-s is the ledger's, --free has none", hint="leave one out")
+    if free and (epoch_s is not None or chain):
+        raise UsageError("--epoch-s and --chain are the ledger's, --free has none")
     directory.mkdir(parents=True, exist_ok=True)
     with lock(directory):
         if exists(directory):
             network = Devnet.load(directory)
-            _tell_ignored(session, nodes, group, capacity, epoch_s, free or None)
+            _tell_ignored(session, nodes, group, capacity, epoch_s, free or chain or None)
         else:
             seconds = None if free else epoch_s or DEFAULT_EPOCH_S
-            network = _create(directory, nodes or DEFAULT_NODES, group or "node", capacity, seconds)
+            network = _create(
+                directory, nodes or DEFAULT_NODES, group or "node", capacity, seconds, chain
+            )
         _bring_up(session, network)
 
 
 def _create(
-    directory: Path, nodes: int, group: str, capacity: str | None, epoch_s: int | None
+    directory: Path,
+    nodes: int,
+    group: str,
+    capacity: str | None,
+    epoch_s: int | None,
+    chain: bool,
 ) -> Devnet:
     return create(
         directory,
@@ -98,6 +105,7 @@ def _create(
         group="subnet" if group == "subnet" else "node",
         capacity_bytes=None if capacity is None else parse_size(capacity),
         epoch_s=epoch_s,
+        chain=chain,
         clock=SystemClock(),
         entropy=system_entropy,
     )
@@ -183,6 +191,8 @@ def _everyone(network: Devnet) -> str:
     others = [nodes, "a ledger", count(len(network.of_role("witness")), "witness", "witnesses")]
     if network.of_role("verifier"):
         others.append("a verifier")
+    if network.of_role(evmnode.ROLE):
+        others.append("a chain")
     return f"{', '.join(others[:-1])} and {others[-1]}"
 
 
@@ -200,10 +210,12 @@ def wait(session: Session, directory: Path, epochs: int) -> None:
 
 
 def _places(network: Devnet) -> list[tuple[str, str]]:
+    chains = network.of_role(evmnode.ROLE)
     return [
         ("client home", str(network.client_home)),
         ("network file", str(network.network_file)),
         ("bootstrap", network.processes[0].address),
+        *(("chain", evmnode.url_of(each.address)) for each in chains),
         ("try", f"dsn --home {network.client_home} put FILE"),
     ]
 
@@ -215,7 +227,7 @@ def _row(process: Process) -> tuple[str, ...]:
 
 def _tell_ignored(session: Session, *given: object) -> None:
     if any(value is not None for value in given):
-        flags = "--nodes, --group, --capacity, --epoch-s, --free"
+        flags = "--nodes, --group, --capacity, --epoch-s, --free, --chain"
         session.notice(f"note: the network is there; {flags} do nothing now")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from dsn.cli.net_chain import OnChain, chain_options, part_of
 from dsn.cli.secrets import passphrase
 from dsn.cli.session import Session, pass_session
 from dsn.dht.network import PLACEMENT_GROUPS, Network, PlacementGroup
@@ -18,6 +19,7 @@ from dsn.ui.figures import count
 if TYPE_CHECKING:
     from dsn.apps.networks import NewWitness, PaidNetwork
     from dsn.core.keys import SigningKey
+    from dsn.ledger.settlement import SettlementKey
     from dsn.store.home import Home
 
 EPOCH_S = 3_600
@@ -102,6 +104,7 @@ ledger_option = click.option(
     type=click.File("r", encoding="utf-8", errors="replace"),
     help="Other parameters of the ledger (TOML).",
 )
+@chain_options
 @click.option("--force", is_flag=True, help="Replace FILE.")
 @pass_session
 def create(
@@ -115,15 +118,20 @@ def create(
     loopback: bool,
     shard_records: bool,
     force: bool,
+    erc20: str | None,
+    rpc: str | None,
+    cosigners: Sequence[str],
+    changes: TextIO | None,
     **ledger: Any,
 ) -> None:
     """Found the network NAME: write its file, signed by this home's identity key.
 
     Whoever has the file can join; the same home signs it anew when contacts change. With
     --ledger, --witness or --witnesses disk and bandwidth are paid there, on a ledger that this
-    home keeps; without them nobody pays.
+    home keeps; without them nobody pays. With --erc20, too, the ledger settles on a chain: this
+    home makes the contracts there and pays for it. What broke off goes on when it is repeated.
     """
-    from dsn.apps.networks import found, parse_contact
+    from dsn.apps.networks import found, parse_contact, read_network
     from dsn.runtime.clock import SystemClock
 
     if output.exists() and not force:
@@ -132,13 +140,14 @@ def create(
             code="output_exists",
             hint="a new file is a new network; 'dsn net update' changes one, --force replaces it",
         )
-    added: Sequence[NewWitness] = ()
-    paid = None
-    if _wants_ledger(ledger):
-        stem = output.absolute().with_suffix("")
-        numbers = range(1, 1 + (ledger.pop("new_witnesses") or 0))
-        paths = [stem.with_name(f"{stem.name}-witness{number}") for number in numbers]
-        paid, added = _plan_ledger(session, paths, **ledger)
+    chain, part = OnChain.parse(session, erc20, rpc, cosigners, changes), part_of(output)
+    if chain and part.exists():
+        session.notice(f"going on with {part}")
+        network = read_network(part)
+        chain.make(session, _settlement(session), network)
+        _finish(session, output, network, ())
+        return
+    paid, added = _plan_ledger(session, output, chain, ledger)
     network = found(
         name,
         _operator(session),
@@ -150,11 +159,21 @@ def create(
         dns=dns,
         paid=paid,
     )
-    _write(session, output, network)
-    if paid:
-        session.notice(f"next: dsn join {output} && dsn ledger run")
     for witness in added:
         witness.make_home(network)
+    if chain:
+        _save(part, network)
+        chain.make(session, _settlement(session), network)
+    _finish(session, output, network, added)
+
+
+def _finish(session: Session, output: Path, network: Network, added: Sequence[NewWitness]) -> None:
+    """Write the file of a network that is all there, and say what comes next."""
+    _write(session, output, network)
+    part_of(output).unlink(missing_ok=True)
+    if network.genesis.ledger:
+        session.notice(f"next: dsn join {output} && dsn ledger run")
+    for witness in added:
         session.notice(f"a witness: dsn --home {witness.path} witness run")
 
 
@@ -211,30 +230,30 @@ def _operator(session: Session) -> SigningKey:
     return identity(home, passphrase(session, home))
 
 
-def _wants_ledger(options: Mapping[str, Any]) -> bool:
+def _settlement(session: Session) -> SettlementKey:
+    from dsn.ledger.settlement import SettlementKey
+
+    home = _home(session)
+    return SettlementKey.derive(home.load_root(passphrase(session, home)))
+
+
+def _wants_ledger(options: Mapping[str, Any], chain: OnChain | None) -> bool:
     if any(options[name] for name in ("ledger", "witnesses", "new_witnesses", "params")):
         return True
-    if any(options[name] for name in ("quorum", "epoch_s", "supply", "faucet")):
+    if chain or any(options[name] for name in ("quorum", "epoch_s", "supply", "faucet")):
         raise UsageError(
-            "--quorum, --epoch-s, --supply and --faucet are a ledger's",
+            "--quorum, --epoch-s, --supply, --faucet and --erc20 are a ledger's",
             hint="say where it is: --ledger HOST:PORT",
         )
     return False
 
 
 def _plan_ledger(
-    session: Session,
-    paths: Sequence[Path],
-    *,
-    ledger: str | None,
-    witnesses: Sequence[str],
-    params: TextIO | None,
-    epoch_s: int | None,
-    supply: int | None,
-    **options: Any,
-) -> tuple[PaidNetwork, list[NewWitness]]:
-    """What the options say of the ledger, and witnesses with homes at ``paths``."""
+    session: Session, output: Path, chain: OnChain | None, options: Mapping[str, Any]
+) -> tuple[PaidNetwork | None, list[NewWitness]]:
+    """What the options say of the ledger, and witnesses with homes beside ``output``."""
     from dsn.apps.networks import (
+        NO_CHAIN,
         new_witnesses,
         parse_contact,
         place_of_ledger,
@@ -243,32 +262,47 @@ def _plan_ledger(
     from dsn.apps.node.run import reachable_address
     from dsn.config import LedgerSettings, WitnessSettings
     from dsn.dht.contact import host_of
-    from dsn.ledger.settlement import SettlementKey
     from dsn.rpc.server import split_address
     from dsn.runtime.entropy import system_entropy
 
-    home = _home(session)
-    address = ledger or reachable_address(LedgerSettings().listen, ())
-    served = place_of_ledger(_operator(session).public, address)
+    if not _wants_ledger(options, chain):
+        return None, []
+    key, supply = _settlement(session), options["supply"]
+    if chain and supply:
+        raise UsageError("--supply: where a ledger settles on a chain all credits are deposited")
+    address = options["ledger"] or reachable_address(LedgerSettings().listen, ())
     _, port = split_address(WitnessSettings().listen)
+    paths = _witness_paths(output, options["new_witnesses"] or 0)
     added = new_witnesses(paths, host_of(address), port, system_entropy)
     paid = plan_ledger(
-        SettlementKey.derive(home.load_root(passphrase(session, home))),
-        served,
-        [*map(parse_contact, witnesses), *(each.contact for each in added)],
-        changes=params.read() if params else "",
-        epoch_s=epoch_s or EPOCH_S,
-        supply=SUPPLY if supply is None else supply,
-        **options,
+        key,
+        place_of_ledger(_operator(session).public, address),
+        [*map(parse_contact, options["witnesses"]), *(each.contact for each in added)],
+        quorum=options["quorum"],
+        epoch_s=options["epoch_s"] or EPOCH_S,
+        supply=0 if chain else SUPPLY if supply is None else supply,
+        faucet=options["faucet"],
+        changes=options["params"].read() if options["params"] else "",
+        domain=chain.choose(session, key) if chain else NO_CHAIN,
+        cosigners=[*chain.cosigners, *(each.cosigner for each in added)] if chain else (),
     )
     return paid, added
 
 
-def _write(session: Session, path: Path, network: Network) -> None:
+def _witness_paths(output: Path, number: int) -> list[Path]:
+    stem = output.absolute().with_suffix("")
+    return [stem.with_name(f"{stem.name}-witness{each}") for each in range(1, 1 + number)]
+
+
+def _save(path: Path, network: Network) -> None:
     from dsn.dht.network import format_network
     from dsn.store.files import write_atomic
 
     write_atomic(path, format_network(network).encode())
+
+
+def _write(session: Session, path: Path, network: Network) -> None:
+    _save(path, network)
     fields = {
         "file": str(path),
         "name": network.genesis.name,

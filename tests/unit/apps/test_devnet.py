@@ -18,11 +18,14 @@ from dsn.dht.network import parse_network
 from dsn.errors import ConfigError, NotFound, UsageError
 from dsn.ids import format_base32, format_node_id
 from dsn.ledger.settlement import SettlementKey
+from dsn.rpc.evm_making import place_of
 from dsn.runtime.clock import SystemClock
 from dsn.store.home import Home
 
 
-def create(directory, nodes=3, group="node", capacity_bytes=10**9, epoch_s=None) -> Devnet:
+def create(
+    directory, nodes=3, group="node", capacity_bytes=10**9, epoch_s=None, chain=False
+) -> Devnet:
     directory.mkdir(exist_ok=True)
     return devnet_make.create(
         directory,
@@ -30,6 +33,7 @@ def create(directory, nodes=3, group="node", capacity_bytes=10**9, epoch_s=None)
         group=group,
         capacity_bytes=capacity_bytes,
         epoch_s=epoch_s,
+        chain=chain,
         clock=SystemClock(),
         entropy=os.urandom,
     )
@@ -80,6 +84,58 @@ def test_the_client_believes_the_verifier_wherever_it_listens(tmp_path, monkeypa
     settings = load(made.client_home, {}).settings
     assert settings.client.verifiers == (f"{key}@{moved.address}",)
     assert load(Path(moved.home), {}).settings.verifier.listen == moved.address
+
+
+@pytest.fixture
+def anvil(tmp_path, monkeypatch):
+    """Something in the place of the program; nothing here runs it."""
+    path = tmp_path / "anvil"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("DSN_ANVIL", str(path))
+
+
+def test_a_network_with_a_chain_mints_nothing_and_names_its_vault(tmp_path, anvil):
+    made = create(tmp_path / "d", epoch_s=7, chain=True)
+    params = made.network().ledger_params
+    operator = SettlementKey.derive(made.operator.load_root()).address
+    witnesses = [Home(Path(one.home)) for one in made.of_role("witness")]
+    keys = {SettlementKey.derive(home.load_root()).address for home in witnesses}
+    assert (params.settles, params.allocation, params.cosigners) == (True, (), keys)
+    assert (params.domain.chain_id, params.domain.vault) == (31337, place_of(operator, 1))
+    assert params.faucet == operator
+
+
+def test_the_chain_is_one_more_process_that_every_home_knows(tmp_path, monkeypatch, anvil):
+    made = create(tmp_path / "d", epoch_s=7, chain=True)
+    chain = made.processes[-1]
+    assert (chain.name, chain.role, chain.node_id) == ("chain", "chain", "")
+    assert Devnet.load(tmp_path / "d") == made
+    assert chain.home not in [str(home.path) for home in made.homes()]
+    monkeypatch.setattr(devnet_run, "start", lambda words, log: 1)
+    host, _, port = chain.address.rpartition(":")
+    with socket.create_server((host, int(port))):
+        moved = devnet_run.launch(made, [chain]).named("chain")
+    assert moved.address != chain.address
+    assert len(made.homes()) == 3 + 2 + 3
+    for home in made.homes():
+        settings = load(home.path, {}).settings.chain
+        assert settings.rpc == f"http://{moved.address}"
+        assert (settings.finality, settings.anchor_epochs) == (2, 1)
+
+
+def test_without_the_program_a_chain_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSN_ANVIL", str(tmp_path / "none"))
+    with pytest.raises(ConfigError) as caught:
+        create(tmp_path / "d", epoch_s=7, chain=True)
+    assert caught.value.detail_code == "no_anvil"
+    assert os.listdir(tmp_path / "d") == []
+
+
+def test_a_chain_is_up_first_and_down_last(tmp_path, anvil):
+    made = create(tmp_path / "d", nodes=1, epoch_s=7, chain=True)
+    waves = [[one.name for one in wave] for wave in devnet_run._waves(made.processes)]
+    assert waves == [["chain"], ["ledger", "witness1", "witness2"], ["node1", "verifier"]]
 
 
 def test_what_is_written_is_read_back(tmp_path):

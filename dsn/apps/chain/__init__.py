@@ -1,0 +1,1 @@
+"""What roles and commands do with the chain that a network settles on."""
