@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from dsn.cli.anchor import anchor
 from dsn.cli.session import Session, pass_session
 from dsn.errors import UsageError
 from dsn.ui.figures import count
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dsn.apps.ledger.batch import Refused
     from dsn.apps.ledger.check import Report
     from dsn.apps.ledgerd.run import Place, Ready
+    from dsn.config import ChainSettings
     from dsn.ledger.checkpoint import Checkpoint
     from dsn.ledger.log import TreeHead
     from dsn.ledger.params import LedgerParams
@@ -53,6 +55,9 @@ record_option = click.option(
 @click.group()
 def ledger() -> None:
     """Run a network's ledger, back it up, read it, check it."""
+
+
+ledger.add_command(anchor)
 
 
 @ledger.command()
@@ -227,7 +232,7 @@ def run(
     where = Place(kept, home.state, offered.listen, offered.http, record, offered.drand)
     configure_logs(settings.log.level, as_json=not sys.stderr.isatty())
     tune_allocator()
-    session.run(_serve(session, home, where, passphrase(session, home)))
+    session.run(_serve(session, home, where, passphrase(session, home), settings.chain))
 
 
 @ledger.command()
@@ -280,7 +285,9 @@ def _place(session: Session, place: str | None) -> str:
     return place or session.settings().ledger.place or str(session.home_path() / "ledger")
 
 
-async def _serve(session: Session, home: Home, place: Place, secret: bytes | None) -> None:
+async def _serve(
+    session: Session, home: Home, place: Place, secret: bytes | None, chain: ChainSettings
+) -> None:
     from dsn.apps.ledgerd.run import run_ledger
     from dsn.runtime.clock import SystemClock
     from dsn.runtime.process import stop_signals
@@ -291,7 +298,9 @@ async def _serve(session: Session, home: Home, place: Place, secret: bytes | Non
         sys.stdout.flush()
 
     with stop_signals() as stopped:
-        await run_ledger(home, place, secret, clock=SystemClock(), stopped=stopped, on_ready=say)
+        await run_ledger(
+            home, place, secret, chain=chain, clock=SystemClock(), stopped=stopped, on_ready=say
+        )
 
 
 def _open(session: Session, place: str | None) -> LedgerStore:

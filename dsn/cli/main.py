@@ -41,6 +41,8 @@ SECTIONS = {
     },
     "Credits": {
         "wallet": ("dsn.cli.wallet:wallet", "What this home has, and paying others."),
+        "dispute": ("dsn.cli.dispute:dispute", "Have a node show a leaf on the chain."),
+        "escape": ("dsn.cli.escape:escape", "Leave a frozen vault with all that is yours."),
     },
     "Network": {
         "net": ("dsn.cli.net:net", "Found a network, see its nodes, follow a search."),

@@ -281,7 +281,14 @@ def _node_config(session: Session, settings: Settings) -> NodeConfig:
         )
     secret = passphrase(session, home)
     return NodeConfig(
-        home, int(offered.capacity), offered.listen, offered.address, settings.dht, secret, offered
+        home,
+        int(offered.capacity),
+        offered.listen,
+        offered.address,
+        settings.dht,
+        secret,
+        offered,
+        settings.chain,
     )
 
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from dsn.cli.onchain import run_on_chain, units
 from dsn.cli.secrets import passphrase, read_secret
 from dsn.cli.session import Session, pass_session
-from dsn.errors import TransportError, UsageError
+from dsn.errors import ConfigError, TransportError, UsageError
 from dsn.ids import format_base32, format_node_id
 from dsn.ledger.settlement import SettlementKey, format_address, parse_address
 from dsn.store.home import Home
+from dsn.ui.figures import format_date, format_seconds
 from dsn.ui.table import fields, print_table
 
 if TYPE_CHECKING:
+    from dsn.apps.chain.home import HomeOnChain
+    from dsn.apps.chain.paying_in import Deposited
+    from dsn.apps.chain.paying_out import Withdrawn
     from dsn.apps.ledger.history import Line
-    from dsn.apps.wallet import Balance, Wallet
+    from dsn.apps.wallet import Wallet
 
 Result = TypeVar("Result")
 _SHOWN_CHARS = 10
@@ -63,10 +68,13 @@ def balance(session: Session) -> None:
     """Show what is available and what is locked in deals.
 
     Escrow is what this home has locked as a client, collateral what it has locked as a provider.
+    Where the network settles on a chain, it shows what this home has there, too: units, wei for
+    gas, and what is on its way between the two.
     """
     found = _with_wallet(session, lambda wallet: wallet.balance())
-    session.emit({name: str(amount) for name, amount in asdict(found).items()})
-    session.say(_balance_lines(found))
+    amounts = asdict(found) | _chain_amounts(session)
+    session.emit({name: str(amount) for name, amount in amounts.items()})
+    session.say(_balance_lines(amounts))
 
 
 @wallet.command()
@@ -211,6 +219,73 @@ def export(session: Session, file: Path | None, passphrase_file: Path | None, sh
     session.notice("the recovery phrase brings this home back, this address included")
 
 
+@wallet.command()
+@click.argument("amount")
+@click.option("--to", metavar="ADDRESS", help="Whose credits they become; this home's at first.")
+@pass_session
+def deposit(session: Session, amount: str, to: str | None) -> None:
+    """Turn AMOUNT units on the chain into credits.
+
+    A unit is the smallest part of what the network settles in, an ERC-20 on its chain. The vault
+    takes the units; once that is final there, the ledger credits them, and this returns. It needs
+    the units, and some of the chain's own coin for gas, at the address that 'dsn wallet address'
+    shows.
+
+    The same command goes on with what was interrupted: nothing is deposited twice.
+    """
+    from dsn.apps.payment import parse_amount
+
+    credits = parse_amount(amount)
+    receiver = None if to is None else parse_address(to)
+
+    async def deposited(home: HomeOnChain) -> Deposited:
+        return await home.paying_in.deposit(credits, receiver or home.chain.account)
+
+    done = run_on_chain(session, deposited)
+    account = format_address(done.account)
+    amounts = {name: str(getattr(done, name)) for name in ("amount", "units", "available")}
+    counted = {"serial": done.serial, "block": done.number, "gas": done.gas}
+    session.emit({"account": account, **amounts, **counted})
+    session.say(
+        f"{done.amount:,} credits for {account}: its deposit {done.serial}, in block "
+        f"{done.number:,}; {done.available:,} are available on the ledger, {units(done.units)} "
+        "left on the chain"
+    )
+
+
+@wallet.command()
+@click.argument("amount", required=False)
+@click.option("--no-wait", is_flag=True, help="Return once the ledger has the withdrawal.")
+@pass_session
+def withdraw(session: Session, amount: str | None, no_wait: bool) -> None:
+    """Turn AMOUNT credits into units on the chain.
+
+    Without AMOUNT it fetches what was withdrawn before and is due by now.
+
+    The ledger takes the credits at once. The vault pays when the state that says so was anchored
+    on the chain and nobody could show it wrong for the vault's challenge period, which may be days:
+    you need not wait, 'dsn wallet withdraw' without an amount fetches it later. It costs gas.
+
+    The same command goes on with what was interrupted: nothing is withdrawn twice.
+    """
+    from dsn.apps.payment import parse_amount
+
+    credits = None if amount is None else parse_amount(amount)
+
+    async def withdrawn(home: HomeOnChain) -> Withdrawn:
+        if credits is None:
+            return await home.paying_out.collect()
+        return await home.paying_out.withdraw(credits, wait=not no_wait)
+
+    done = run_on_chain(session, withdrawn)
+    amounts = {
+        name: str(getattr(done, name)) for name in ("collected", "withdrawn", "paid", "units")
+    }
+    times = {"due_s": done.due_s, "challenge_s": done.challenge_s, "gas": done.gas}
+    session.emit(amounts | times)
+    session.say(_withdrawn_lines(done))
+
+
 def enrolled_lines(drawn: int) -> list[str]:
     """What a home is told of the faucet."""
     return [f"{drawn:,} credits from the faucet"] if drawn else []
@@ -259,10 +334,45 @@ def _write_key(file: Path, seed: bytes, shown: str, passphrase_file: Path | None
         ) from None
 
 
-def _balance_lines(found: Balance) -> Iterator[str]:
-    amounts = {name: f"{amount:,}" for name, amount in asdict(found).items()}
-    width = max(map(len, amounts.values()))
-    return fields([(name, amount.rjust(width)) for name, amount in amounts.items()])
+def _balance_lines(amounts: Mapping[str, int]) -> Iterator[str]:
+    shown = {name.replace("_", " "): f"{amount:,}" for name, amount in amounts.items()}
+    width = max(map(len, shown.values()))
+    return fields([(name, amount.rjust(width)) for name, amount in shown.items()])
+
+
+def _chain_amounts(session: Session) -> dict[str, int]:
+    """What this home has on its network's chain; nothing if there is none, or it is away."""
+    from dsn.apps.chain.balance import read_on_chain
+
+    params = Home.open(session.home_path()).network().ledger_params
+    if params is None or not params.settles:
+        return {}
+
+    async def read(home: HomeOnChain) -> dict[str, int]:
+        cell = await home.light.account(home.chain.account)
+        found = asdict(await read_on_chain(home.chain, cell))
+        return {"on_chain": found.pop("units"), "gas_wei": found.pop("gas"), **found}
+
+    try:
+        return run_on_chain(session, read)
+    except (ConfigError, TransportError) as error:
+        session.warn(f"not known what is on the chain: {error.message}")
+        return {}
+
+
+def _withdrawn_lines(done: Withdrawn) -> Iterator[str]:
+    if done.collected:
+        yield f"{units(done.collected)} came, gas {done.gas:,}"
+    yield (
+        f"withdrawn on the ledger {done.withdrawn:,}, paid by the vault {done.paid:,}; "
+        f"{units(done.units)} on the chain"
+    )
+    rest = done.withdrawn - done.paid
+    if rest and done.due_s is not None:
+        yield f"{units(rest)} can be fetched from {format_date(done.due_s)} UTC on"
+    elif rest:
+        span = format_seconds(done.challenge_s)
+        yield f"{units(rest)} can be fetched {span} after the next anchor"
 
 
 def _line_fields(line: Line) -> dict[str, object]:

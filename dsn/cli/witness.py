@@ -15,6 +15,7 @@ from dsn.ui.told import told_fields
 
 if TYPE_CHECKING:
     from dsn.apps.witness.run import Ready
+    from dsn.config import Settings
 
 
 @click.group()
@@ -40,7 +41,7 @@ def run(session: Session, listen: str | None) -> None:
     secret = passphrase(session, home)
     configure_logs(settings.log.level, as_json=not sys.stderr.isatty())
     tune_allocator()
-    session.run(_serve(session, home, settings.witness.listen, secret))
+    session.run(_serve(session, home, settings, secret))
 
 
 @witness.command()
@@ -55,7 +56,9 @@ def status(session: Session) -> None:
     session.say(fields(told_fields(answer)))
 
 
-async def _serve(session: Session, home: Home, listen: str, secret: bytes | None) -> None:
+async def _serve(
+    session: Session, home: Home, settings: Settings, secret: bytes | None
+) -> None:
     from dsn.apps.witness.run import run_witness
     from dsn.runtime.clock import SystemClock
     from dsn.runtime.entropy import system_entropy
@@ -69,8 +72,9 @@ async def _serve(session: Session, home: Home, listen: str, secret: bytes | None
     with stop_signals() as stopped:
         await run_witness(
             home,
-            listen,
+            settings.witness.listen,
             secret,
+            chain=settings.chain,
             clock=SystemClock(),
             entropy=system_entropy,
             stopped=stopped,

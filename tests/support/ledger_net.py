@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from dsn.apps.devnet import free_port
+from dsn.apps.ledger.chain import Settling
 from dsn.apps.ledgerd.run import Ledger, Place, serving
+from dsn.core.hashing import sha256
 from dsn.core.keys import IdentityKeys, SigningKey
 from dsn.dht.contact import Contact
 from dsn.dht.network import Genesis, Network, format_network, sign_network
@@ -38,7 +40,7 @@ from dsn.ledger.params import LedgerParams
 from dsn.ledger.rules.signatures import salt_preimage
 from dsn.ledger.settlement import NO_ADDRESS, Address, SettlementKey
 from dsn.ledger.trust import witness_key
-from dsn.ledger.typed import Domain
+from dsn.ledger.typed import Domain, sign_typed
 from dsn.rpc.channel import Connections
 from dsn.rpc.ledger import WITNESS_SERVICE, LedgerPeer
 from dsn.rpc.limits import Limits
@@ -57,6 +59,11 @@ VDF = {"vdf_iterations": 1_000, "vdf_bits": 256}
 PATIENCE_S = 20.0
 
 
+def root_key_of(public: bytes) -> SettlementKey:
+    """What the witness with that key signs with for a chain."""
+    return SettlementKey(sha256(public))
+
+
 @dataclass
 class Witness:
     """A server that cosigns and gives salts without looking; ``refusal`` makes it refuse."""
@@ -66,6 +73,14 @@ class Witness:
     asked: list[bytes] = field(default_factory=list)
     """Notes, as they came."""
     contact: Contact = field(init=False)
+    domain: Domain | None = None
+    """Where it signs roots too; nowhere by default."""
+    root_key: SettlementKey = field(init=False)
+    """With what."""
+
+    def __post_init__(self) -> None:
+        """Sign as the network says."""
+        self.root_key = root_key_of(self.key.public)
 
     @asynccontextmanager
     async def serving(self, network: NetworkId, address: str) -> AsyncIterator[None]:
@@ -92,7 +107,12 @@ class Witness:
         checkpoint = parse_checkpoint(request.checkpoint).checkpoint
         now_s = int(SystemClock().now_s())
         line = cosign(checkpoint, witness_key(self.key.public), self.key.sign, now_s)
-        return witness_pb2.CosignReply(name=line.name, key_id=line.key_id, signature=line.signature)
+        root = b""
+        if self.domain is not None:
+            root = sign_typed(checkpoint.ledger_root, self.domain, self.root_key)
+        return witness_pb2.CosignReply(
+            name=line.name, key_id=line.key_id, signature=line.signature, root_signature=root
+        )
 
     async def _salt(
         self, caller: Caller, request: witness_pb2.GetSaltRequest
@@ -203,11 +223,18 @@ def ledger_network(
     quorum: int = 0,
     faucet: Address = NO_ADDRESS,
     contacts: Sequence[Contact] = (),
+    vault: Address = NO_ADDRESS,
     **changes: Any,
 ) -> Network:
-    """A signed network file whose ledger the keys of ``ROOT`` run at ``address``."""
+    """A signed network file whose ledger the keys of ``ROOT`` run at ``address``.
+
+    With a ``vault`` the cosigners are those of ``root_key_of``, unless ``changes`` has others.
+    """
+    if vault != NO_ADDRESS:
+        keys = (root_key_of(each.public_key) for each in witnesses)
+        changes.setdefault("cosigners", frozenset(key.address for key in keys))
     params = LedgerParams(
-        Domain(NO_NETWORK, 0, NO_ADDRESS),
+        Domain(NO_NETWORK, 31_337 if vault != NO_ADDRESS else 0, vault),
         OPERATOR.address,
         log_key=LOG_KEY.public,
         witnesses=frozenset(each.public_key for each in witnesses),
@@ -233,6 +260,8 @@ async def ledger_served(
     network: Network | None = None,
     http: str = "",
     relays: Sequence[str] = (),
+    vault: Address = NO_ADDRESS,
+    settling: Settling | None = None,
     **changes: Any,
 ) -> AsyncIterator[Served]:
     """Serve a ledger kept below ``root``, epoch 1 open; the same one again on the same ``root``.
@@ -247,6 +276,8 @@ async def ledger_served(
         network: In place of all these: its witnesses are then reached, not made.
         http: Where to serve HTTP, such as ``127.0.0.1:0``.
         relays: Where rounds of drand come from.
+        vault: Where the network settles, if it does.
+        settling: The chain of it.
         changes: Other ``LedgerParams`` by name.
     """
     helpers = [Witness(SigningKey(bytes([200 + n]) * 32)) for n in range(witnesses)]
@@ -260,9 +291,12 @@ async def ledger_served(
             quorum=quorum,
             faucet=faucet,
             contacts=contacts,
+            vault=vault,
             **changes,
         )
-    assert network.ledger is not None
+    assert network.ledger is not None and network.ledger_params is not None
+    for helper in helpers:
+        helper.domain = network.ledger_params.domain if network.ledger_params.settles else None
     root.mkdir(exist_ok=True)
     (root / "network.toml").write_text(format_network(network))
     address, ticks = network.ledger.address, Ticks()
@@ -272,7 +306,15 @@ async def ledger_served(
             started = helper.serving(network.network_id, helper.contact.address)
             await held.enter_async_context(started)
         ledger = await held.enter_async_context(
-            serving(network, LOG_KEY, OPERATOR, place, clock=SystemClock(), sleep=ticks)
+            serving(
+                network,
+                LOG_KEY,
+                OPERATOR,
+                place,
+                clock=SystemClock(),
+                sleep=ticks,
+                settling=settling,
+            )
         )
         served = Served(network, network.ledger, ledger, ticks, helpers, place)
         await served.opened(served.time().epoch)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dsn.apps.ledger.engine import genesis_of
 from dsn.apps.ledgerd.books import Books
@@ -20,15 +21,15 @@ from dsn.core.keys import SigningKey
 from dsn.dht.contact import Contact
 from dsn.errors import DsnError
 from dsn.ledger.bodies import Salt
-from dsn.ledger.checkpoint import NoteKey, NoteSignature, SignedCheckpoint
+from dsn.ledger.checkpoint import NoteKey, NoteSignature, SignedCheckpoint, sign_root
 from dsn.ledger.cosignature import cosign
 from dsn.ledger.params import LedgerParams
 from dsn.ledger.rules.signatures import salt_preimage
-from dsn.ledger.settlement import SettlementKey
+from dsn.ledger.settlement import NO_ADDRESS, Address, SettlementKey
 from dsn.ledger.trust import witness_key
 from dsn.runtime.kernel import Kernel
 from dsn.store.ledger import create_ledger, open_ledger
-from tests.support.ledger_net import LOG_KEY, OPERATOR, ledger_network
+from tests.support.ledger_net import LOG_KEY, OPERATOR, ledger_network, root_key_of
 
 BEN = SettlementKey(b"\x02" * 32)
 PATIENCE_S = 20.0
@@ -75,11 +76,16 @@ class Follower:
         """What it cosigns with."""
         return witness_key(self.secret.public)
 
-    async def cosign(self, signed: SignedCheckpoint) -> NoteSignature:
-        """Its line."""
+    async def cosign(self, signed: SignedCheckpoint) -> list[NoteSignature]:
+        """Its lines."""
         self.asked.append(signed)
         await self._say()
-        return cosign(signed.checkpoint, self.key, self.secret.sign, int(self.watch.now_s()))
+        checkpoint, now_s = signed.checkpoint, int(self.watch.now_s())
+        lines = [cosign(checkpoint, self.key, self.secret.sign, now_s)]
+        if self.params.settles:
+            root_key = root_key_of(self.secret.public)
+            lines.append(sign_root(checkpoint, self.params.domain, root_key, self.key.name))
+        return lines
 
     async def salt(self, epoch: int) -> Salt:
         """The same for an epoch each time."""
@@ -131,18 +137,26 @@ class Rig:
 
 @asynccontextmanager
 async def rigged(
-    root: Path, *, witnesses: int = 0, quorum: int = 0, open_s: int = 0
+    root: Path,
+    *,
+    witnesses: int = 0,
+    quorum: int = 0,
+    open_s: int = 0,
+    vault: Address = NO_ADDRESS,
+    **changes: Any,
 ) -> AsyncIterator[Rig]:
     """The ledger in ``root``, made if there is none; epochs last an hour."""
     watch, keys = Watch(), [SigningKey(bytes([200 + n]) * 32) for n in range(witnesses)]
     contacts = [Contact(key.public, f"127.0.0.1:{n}") for n, key in enumerate(keys, 1)]
     network = ledger_network(
         "127.0.0.1:9",
-        allocation={OPERATOR.address: 1_000_000},
+        allocation={} if vault != NO_ADDRESS else {OPERATOR.address: 1_000_000},
         witnesses=contacts,
         quorum=quorum,
         epoch_s=3_600,
         open_s=open_s,
+        vault=vault,
+        **changes,
     )
     params = network.ledger_params
     assert params is not None

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from dsn.apps.devnet import free_port
+from dsn.apps.ledger.chain import Settling
 from dsn.apps.witness.run import Witness, serving
 from dsn.core.keys import IdentityKeys, SigningKey
 from dsn.dht.contact import Contact
 from dsn.dht.network import Network
-from dsn.ledger.settlement import SettlementKey
+from dsn.ledger.settlement import NO_ADDRESS, Address, SettlementKey
 from dsn.ledger.trust import Trust
 from dsn.rpc.channel import Connections
 from dsn.rpc.ledger import WitnessPeer
@@ -38,6 +39,8 @@ class Town:
     network: Network
     held: dict[int, AsyncExitStack]
     witnesses: dict[int, Witness]
+    settling: Settling | None = None
+    """The chain of the network, if it has one."""
 
     @property
     def trust(self) -> Trust:
@@ -47,6 +50,10 @@ class Town:
 
     def folder(self, number: int) -> Path:
         return self.root / f"witness{number}"
+
+    def root_key(self, number: int) -> SettlementKey:
+        """What a witness signs with for a chain."""
+        return SettlementKey.derive(ROOTS[number])
 
     async def start(self, number: int) -> None:
         self.held[number] = AsyncExitStack()
@@ -58,6 +65,8 @@ class Town:
                 self.network.witnesses[number].address,
                 clock=SystemClock(),
                 entropy=system_entropy,
+                root_key=self.root_key(number),
+                settling=self.settling,
             )
         )
 
@@ -74,19 +83,31 @@ class Town:
             yield WitnessPeer(connections.line(self.network.witnesses[number]))
 
 
-def town_of(root: Path, count: int, quorum: int, **changes: Any) -> Town:
+def town_of(
+    root: Path,
+    count: int,
+    quorum: int,
+    *,
+    vault: Address = NO_ADDRESS,
+    settling: Settling | None = None,
+    **changes: Any,
+) -> Town:
     """``count`` witnesses below ``root``, none of them up; ``changes`` are ``LedgerParams``."""
+    if vault != NO_ADDRESS:
+        keys = (SettlementKey.derive(each) for each in ROOTS[:count])
+        changes["cosigners"] = frozenset(key.address for key in keys)
     contacts = [Contact(key.public, f"127.0.0.1:{free_port('127.0.0.1')}") for key in KEYS[:count]]
     network = ledger_network(
         f"127.0.0.1:{free_port('127.0.0.1')}",
-        allocation={PAYER.address: 1_000_000},
+        allocation={} if vault != NO_ADDRESS else {PAYER.address: 1_000_000},
         witnesses=contacts,
         quorum=quorum,
+        vault=vault,
         **{"salt_ms": SLACK_MS, **changes},
     )
     for number in range(count):
         (root / f"witness{number}").mkdir()
-    return Town(root, network, {}, {})
+    return Town(root, network, {}, {}, settling)
 
 
 @asynccontextmanager
@@ -100,7 +121,7 @@ async def living(
             await town.start(number)
             held.push_async_callback(_stop_if_there, town, number)
         served = await held.enter_async_context(
-            ledger_served(root / "op", network=town.network, relays=relays)
+            ledger_served(root / "op", network=town.network, relays=relays, settling=town.settling)
         )
         yield town, served
 

@@ -6,6 +6,7 @@ times that a test sets.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dsn.apps.ledger.engine import genesis_of
+from dsn.apps.witness.claims import ChainSource
 from dsn.apps.witness.files import EVIDENCE, WitnessFiles
 from dsn.apps.witness.judge import PUBLISHED, Judge
 from dsn.apps.witness.replica import Replica
@@ -31,12 +33,22 @@ from dsn.ledger.checkpoint import (
 )
 from dsn.ledger.cosignature import cosign
 from dsn.ledger.log import TreeHead
+from dsn.ledger.params import LedgerParams
 from dsn.ledger.rules.signatures import salt_preimage
 from dsn.ledger.tiles import TILE_WIDTH, Tile, build_tile, encode_bundle, parse_path
 from dsn.ledger.trust import Trust, witness_key
 from dsn.proofs.beacon import next_value
 from dsn.store.ledger import create_ledger, open_ledger
-from tests.support.ledger_world import KEYS, NETWORK, PARAMS, WITNESSES, World, address
+from tests.support.ledger_world import (
+    CHAIN_PARAMS,
+    KEYS,
+    NETWORK,
+    PARAMS,
+    WITNESSES,
+    World,
+    address,
+)
+from tests.support.memory_chain import MemoryChain
 
 LOG_KEY = SigningKey(b"\x99" * 32)
 WITNESS, OTHER, THIRD = WITNESSES
@@ -51,6 +63,13 @@ LEDGER = replace(
     vdf_bits=256,
 )
 TRUST = Trust.of(LEDGER)
+SETTLED = replace(
+    LEDGER,
+    domain=CHAIN_PARAMS.domain,
+    cosigners=CHAIN_PARAMS.cosigners,
+    allocation=(),
+)
+"""The same on a chain."""
 START_S = 1_700_000_000.0
 
 
@@ -70,8 +89,8 @@ class Hand:
 class Operator(World):
     """A world whose log is signed and served, and whose beacons are real."""
 
-    def __init__(self) -> None:
-        super().__init__(LEDGER, signed=True)
+    def __init__(self, params: LedgerParams = LEDGER) -> None:
+        super().__init__(params, signed=True)
         self.published = b""
         self.served: dict[str, bytes] = {}
         """What it serves in place of the truth, by path."""
@@ -113,7 +132,7 @@ class Operator(World):
         checkpoint = replace(found, **changes)
         lines = (
             sign_checkpoint(checkpoint, TRUST.operator, LOG_KEY.sign),
-            sign_root(checkpoint, LEDGER.domain, KEYS["operator"]),
+            sign_root(checkpoint, self.params.domain, KEYS["operator"]),
         )
         return SignedCheckpoint(checkpoint, lines)
 
@@ -158,11 +177,13 @@ class Home:
     path: Path
     clock: Hand = field(default_factory=Hand)
     key: SigningKey = WITNESS
+    params: LedgerParams = LEDGER
+    chain: MemoryChain = field(default_factory=MemoryChain)
     judge: Judge = field(init=False)
 
     def __post_init__(self) -> None:
         self._held, self._salts = ExitStack(), 0
-        create_ledger(str(self.path / "ledger"), *genesis_of(LEDGER))
+        create_ledger(str(self.path / "ledger"), *genesis_of(self.params))
         self.restart()
 
     def restart(self) -> None:
@@ -172,7 +193,12 @@ class Home:
         self._held.callback(store.close)
         self.files = WitnessFiles(self.path / "state", self.path / EVIDENCE)
         self.judge = Judge(
-            self.key, TRUST, Replica(store), self.files, clock=self.clock, entropy=self._entropy
+            self.key,
+            Trust.of(self.params),
+            Replica(store),
+            self.files,
+            clock=self.clock,
+            entropy=self._entropy,
         )
 
     def close(self) -> None:
@@ -193,10 +219,20 @@ class Home:
         try:
             path = next(course)
             while True:
-                path = course.send(operator.read(path))
+                path = course.send(self._read(operator, path))
         except StopIteration as done:
             line: NoteSignature = done.value
             return line
+
+    def _read(self, operator: Operator, path: str) -> bytes:
+        if not path.startswith("chain/"):
+            return operator.read(path)
+
+        class Nothing:
+            async def read(self, path: str) -> bytes:
+                raise AssertionError(path)
+
+        return asyncio.run(ChainSource(self.chain.settling, Nothing()).read(path))
 
     def salt(self, epoch: int) -> Salt:
         salt, signature = self.judge.salt(epoch)

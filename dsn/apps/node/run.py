@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import structlog
 
+from dsn.apps.chain.answering import Answering, newest_of
+from dsn.apps.chain.roles import NodeWatch, watched_chain
 from dsn.apps.dht import Dht
 from dsn.apps.entrance import Entrance
 from dsn.apps.moving import Moving
@@ -24,6 +26,7 @@ from dsn.apps.node.service import SERVICE, NodeService
 from dsn.apps.node.terms import Self
 from dsn.apps.provider import NodeConfig
 from dsn.apps.trace import peers_of, traces
+from dsn.chain import Chain
 from dsn.core.keys import IdentityKeys, SigningKey
 from dsn.dht.contact import Contact
 from dsn.dht.keeping import Keeper
@@ -36,7 +39,7 @@ from dsn.ports import Clock, Entropy, ShardStore
 from dsn.rpc.channel import Connections
 from dsn.rpc.dht import SERVICE as DHT_SERVICE
 from dsn.rpc.limits import Limits
-from dsn.rpc.server import Server, split_address
+from dsn.rpc.server import Method, Server, split_address
 from dsn.rpc.standard import Health, reflection_methods
 from dsn.runtime.control import control_socket
 from dsn.runtime.loop import background
@@ -80,13 +83,14 @@ async def run_node(
         DataLost: The disk failed; a restart finds everything that was acknowledged.
     """
     root = config.home.load_root(config.passphrase)
-    key = SigningKey(IdentityKeys.derive(root).identity_seed)
+    key, payee = SigningKey(IdentityKeys.derive(root).identity_seed), SettlementKey.derive(root)
     network = config.home.network()
     config.home.state.mkdir(mode=0o700, exist_ok=True)
     made = config.home.state / "volume.made"
     async with (
         config.home.lock(wait=False),
-        open_books(config.home, network, SettlementKey.derive(root)) as books,
+        open_books(config.home, network, payee) as books,
+        watched_chain(config.chain, payee, network.ledger_params) as chain,
         open_store(
             config.volume,
             capacity_bytes=config.capacity_bytes,
@@ -95,7 +99,7 @@ async def run_node(
         ) as store,
     ):
         made.touch(mode=0o600)
-        node = Node(config, network, key, store, clock, entropy, books)
+        node = Node(config, network, key, store, clock, entropy, books, chain)
         moving = Moving(config.home, network, node.connections, node.know)
         answer = moving.answering(node.answer)
         async with node.serving() as ready, control_socket(config.home.control_socket, answer):
@@ -117,8 +121,9 @@ class Node:
         clock: Clock,
         entropy: Entropy,
         books: Books | None = None,
+        chain: Chain | None = None,
     ) -> None:
-        """Prepare to serve ``store`` in ``network``; with ``books``, for pay."""
+        """Prepare to serve ``store`` in ``network``; with ``books``, for pay; watch ``chain``."""
         limits = Limits(address_limits=network.genesis.address_limits)
         home, self._config, self._network, self._key = config.home, config, network, key
         self._store, self._clock = store, clock
@@ -129,6 +134,7 @@ class Node:
         if books is not None:
             parts = (self.connections, config, store, opener, self.scrub, clock)
             self.money = Money(books, network, key, *parts)
+        self.watch = self._watching(chain, opener)
         me = self.money.me if self.money else Self(network.network_id, key, Terms())
         self._pricing = Pricing(me, config.prices, clock)
         self._keeper = Keeper(network.network_id)
@@ -165,9 +171,7 @@ class Node:
             hinted=self.presence.hinted,
             clock=clock,
         )
-        methods = (*service.methods(), *self._directory.methods(), *self._health.methods())
-        reflected = reflection_methods([SERVICE, DHT_SERVICE])
-        self._server = Server(key, network.network_id, (*methods, *reflected), limits)
+        self._server = Server(key, network.network_id, self._methods(service), limits)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Ready]:
@@ -211,6 +215,8 @@ class Node:
         yield self.scrub.run()
         if self.money is not None:
             yield self.money.run()
+        if self.watch is not None:
+            yield self.watch.run()
 
     async def answer(self, command: str) -> dict[str, Any]:
         """What this node tells commands of its home."""
@@ -226,6 +232,8 @@ class Node:
             return answer
         if name == "declare-loss" and self.money is not None:
             return await self.money.losses.answer(words)
+        if name == "answer-demand" and self.watch is not None:
+            return await self.watch.answer(*words)
         if name == "peers":
             return {"peers": peers_of(self.dht, now_s)}
         if name == "record":
@@ -234,6 +242,20 @@ class Node:
             paths, *keys = words
             return {"traces": await traces(self.dht, keys, int(paths), self._clock)}
         return {"error": "unknown command"}
+
+    def _methods(self, service: NodeService) -> list[Method]:
+        """Every call that this node answers."""
+        methods = [*service.methods(), *self._directory.methods(), *self._health.methods()]
+        return [*methods, *reflection_methods([SERVICE, DHT_SERVICE])]
+
+    def _watching(self, chain: Chain | None, opener: Opener) -> NodeWatch | None:
+        """What this node does about ``chain`` by itself, if there is one and it is reached."""
+        if chain is None or self.money is None:
+            return None
+        money, home = self.money, self._config.home
+        answering = Answering(chain, money.inventories, opener, newest_of(money.deals))
+        parts = (self.connections, answering, money.deals.store)
+        return NodeWatch(chain, self._network, home, *parts)
 
     def _status(self) -> dict[str, Any]:
         network = {

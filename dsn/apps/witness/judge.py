@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from dsn.apps.ledger.engine import Turning
+from dsn.apps.witness.claims import check_claim, claim_in, claim_path
 from dsn.apps.witness.files import WitnessFiles
 from dsn.apps.witness.follower import Follower
 from dsn.apps.witness.replica import Replica
 from dsn.apps.witness.served import Course
 from dsn.core.keys import SigningKey
-from dsn.errors import PeerError
+from dsn.errors import NotFound, PeerError
 from dsn.ledger.bodies import SALT_BYTES, OpenEpoch
 from dsn.ledger.cells import Phase
 from dsn.ledger.checkpoint import (
@@ -28,6 +29,7 @@ from dsn.ledger.checkpoint import (
 from dsn.ledger.conviction import by_operator
 from dsn.ledger.cosignature import cosign, cosigned_at
 from dsn.ledger.rules.signatures import salt_preimage
+from dsn.ledger.tiles import TILE_WIDTH, Resource
 from dsn.ledger.trust import Trust, witness_key
 from dsn.ports import Clock, Entropy
 from dsn.proofs.drand import ROUND_BYTES, salt_for
@@ -66,6 +68,7 @@ class Judge:
         self._replica, self._files = replica, files
         self._follower = Follower(trust, replica, files)
         cosigned = files.cosigned.checkpoint.size if files.cosigned else 0
+        self._claimed = min(cosigned, self.size)
         now_ms = self._now_ms()
         self.undated = [
             Undated(each.index, each.body.epoch, "salt_stale", now_ms)
@@ -85,6 +88,20 @@ class Judge:
     def aim(self) -> int:
         """Entries of the newest checkpoint that the operator signed, as far as is known here."""
         return self._follower.aim
+
+    def resource(self, resource: Resource) -> bytes:
+        """A tile or bundle (untrusted) of its own copy; raises ``no_such_tile``."""
+        return self._replica.resource(resource)
+
+    def leaf(self, index: int) -> bytes:
+        """Leaf ``index`` (untrusted) of its own copy.
+
+        Raises:
+            NotFound: ``unknown_entry``.
+        """
+        if index >= self.size:
+            raise NotFound(f"entry {index}: the log has {self.size}", code="unknown_entry")
+        return self._replica.leaf(index).encode()
 
     def status(self) -> dict[str, object]:
         """How it stands, for people."""
@@ -141,10 +158,13 @@ class Judge:
             PeerError: ``ledger_behind``, with the newest checkpoint as evidence. With evidence
                 that convicts the operator: ``forked_ledger``, ``wrong_entry``. Without:
                 ``wrong_leaves``, ``malformed_message``: what it serves is not what it signed.
+                The chain says otherwise: ``unknown_deposit``, ``unknown_slash``.
             RetryLater: ``shut_too_early``, ``salt_missing``, ``salt_stale``: nobody dated a shut.
         """
         aim = by_operator(signed, self._trust)
         found = yield from self._follower.follow(aim, lambda each: self._turn(each, seen_ms))
+        if self._params.settles:
+            yield from self._check_claims()
         if self.undated:
             self._hear(signed)
         if self.undated and (published := (yield PUBLISHED)):
@@ -152,6 +172,15 @@ class Judge:
         if self.undated:
             self._let_through()
         return self._cosign(found, aim)
+
+    def _check_claims(self) -> Course[None]:
+        """Ask the chain about every entry in its name that this witness has not vouched for."""
+        while self._claimed < self.size:
+            end = min(self.size, self._claimed + TILE_WIDTH)
+            for leaf in tuple(self._replica.leaves(self._claimed, end)):
+                if claim := claim_in(leaf):
+                    check_claim(claim, (yield claim_path(claim)))
+                self._claimed += 1
 
     def _turn(self, turning: Turning, seen_ms: int) -> None:
         """Note that an epoch began, or judge by the clock whether it ended in time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,20 +11,25 @@ from typing import Any, Final
 
 import structlog
 
+from dsn.apps.chain.roles import WitnessWatch, watched_chain
 from dsn.apps.ledger.asking import Asking
+from dsn.apps.ledger.chain import NO_CHAIN, Settling, check_settling, open_settling
 from dsn.apps.ledger.light import no_ledger_here
 from dsn.apps.ledgerd.run import open_store
 from dsn.apps.moving import Moving
-from dsn.apps.provider import identity
+from dsn.apps.witness.claims import ChainSource, Source
 from dsn.apps.witness.files import EVIDENCE, WitnessFiles
 from dsn.apps.witness.judge import Judge
 from dsn.apps.witness.replica import Replica
 from dsn.apps.witness.service import WitnessService
 from dsn.apps.witness.source import LedgerSource
-from dsn.core.keys import SigningKey, node_id_of
+from dsn.chain import Chain
+from dsn.config import ChainSettings
+from dsn.core.keys import IdentityKeys, SigningKey, node_id_of
 from dsn.dht.network import Network
 from dsn.errors import ConfigError
 from dsn.ids import format_node_id
+from dsn.ledger.settlement import SettlementKey
 from dsn.ledger.trust import Trust
 from dsn.ports import Clock, Entropy
 from dsn.rpc.channel import Connections
@@ -34,6 +39,7 @@ from dsn.rpc.server import Server
 from dsn.rpc.standard import Health, reflection_methods
 from dsn.runtime.control import control_socket
 from dsn.runtime.kernel import Kernel
+from dsn.runtime.loop import background
 from dsn.store.home import Home
 
 GRACE_S: Final = 5.0
@@ -64,22 +70,38 @@ async def run_witness(
     entropy: Entropy,
     stopped: asyncio.Event,
     on_ready: Callable[[Ready], None],
+    chain: ChainSettings = NO_CHAIN,
 ) -> None:
     """Serve until ``stopped`` is set.
 
     Raises:
         ConfigError: ``no_ledger_here``, ``not_a_witness``, ``other_ledger``, ``home_in_use``,
-            ``port_in_use``.
+            ``port_in_use``; with a vault also as ``open_chain``: ``no_endpoint``.
         DataLost: ``ledger_damaged``, ``witness_damaged``, or the disk failed.
     """
-    network, key = home.network(), identity(home, passphrase)
+    network, root = home.network(), home.load_root(passphrase)
+    key = SigningKey(IdentityKeys.derive(root).identity_seed)
+    root_key = SettlementKey.derive(root)
+    params = _trust(network, key, root_key).params
     async with (
         home.lock(wait=False),
-        serving(network, key, home.path, listen, clock=clock, entropy=entropy) as witness,
+        open_settling(chain, root_key, params) as settling,
+        watched_chain(chain, root_key, params) as watched,
+        serving(
+            network,
+            key,
+            home.path,
+            listen,
+            clock=clock,
+            entropy=entropy,
+            root_key=root_key,
+            settling=settling,
+        ) as witness,
         control_socket(
             home.control_socket,
             Moving(home, network, witness.connections).answering(witness.answer),
         ),
+        background(*_watch(watched, network, home, witness.connections)),
     ):
         _log.info("started", **asdict(witness.ready))
         on_ready(witness.ready)
@@ -96,8 +118,10 @@ async def serving(
     *,
     clock: Clock,
     entropy: Entropy,
+    root_key: SettlementKey | None = None,
+    settling: Settling | None = None,
 ) -> AsyncIterator[Witness]:
-    """Serve as the witness ``key`` of the network's ledger while the block runs.
+    """Serve as a witness of the network's ledger while the block runs.
 
     Args:
         network: Says who the witnesses are and where the ledger is.
@@ -106,11 +130,14 @@ async def serving(
         listen: ``HOST:PORT``.
         clock: The time that this witness goes by.
         entropy: Makes salts.
+        root_key: Signs for the network's chain, if it has one.
+        settling: That chain.
 
     Raises:
         As ``run_witness``.
     """
-    trust = _trust(network, key)
+    trust = _trust(network, key, root_key)
+    check_settling(trust.params, settling)
     with Kernel() as thread:
         store = await thread.run(open_store, str(folder / REPLICA), trust.params)
         try:
@@ -120,7 +147,12 @@ async def serving(
             )
             async with Connections(key, network.network_id) as connections:
                 ask = Asking(network.ledger, connections, clock, PATIENCE_S)
-                service = WitnessService(judge, trust, LedgerSource(ask), thread, clock)
+                source: Source = LedgerSource(ask)
+                if settling is not None:
+                    source = ChainSource(settling, source)
+                if not trust.params.settles:
+                    root_key = None
+                service = WitnessService(judge, trust, source, thread, clock, root_key)
                 witness = Witness(network, key, judge, service, connections)
                 async with witness.serving(listen):
                     yield witness
@@ -182,7 +214,15 @@ class Witness:
         return asdict(self.ready) | self._judge.status() | {"refused": dict(self._service.refused)}
 
 
-def _trust(network: Network, key: SigningKey) -> Trust:
+def _watch(
+    chain: Chain | None, network: Network, home: Home, connections: Connections
+) -> Iterator[Coroutine[None, None, None]]:
+    """What goes on beside the calls where the network settles on ``chain``."""
+    if chain is not None:
+        yield WitnessWatch(chain, network, home, connections).run()
+
+
+def _trust(network: Network, key: SigningKey, root_key: SettlementKey | None) -> Trust:
     """Whom this witness believes, if the network knows it as one."""
     params = network.ledger_params
     if params is None:
@@ -193,7 +233,10 @@ def _trust(network: Network, key: SigningKey) -> Trust:
             code="no_ledger_here",
             hint="fetch a newer network file, with a [ledger] section",
         )
-    if key.public not in params.witnesses:
+    known = key.public in params.witnesses
+    if known and params.settles:
+        known = root_key is not None and root_key.address in params.cosigners
+    if not known:
         raise ConfigError(
             f"{format_node_id(node_id_of(key.public))} is no witness of {network.genesis.name}",
             code="not_a_witness",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from dsn.apps.ledger.asking import Asking
+from dsn.apps.witness.claims import Source
 from dsn.apps.witness.judge import PUBLISHED
 from dsn.apps.witness.served import Course
 from dsn.core.codec import U16_MAX
@@ -86,7 +87,7 @@ class _Done(Generic[_T]):
 
 
 async def drive(
-    course: Course[_T], source: LedgerSource, thread: Kernel, moved: Callable[[], None]
+    course: Course[_T], source: Source, thread: Kernel, moved: Callable[[], None]
 ) -> _T:
     """Run ``course`` to its end: its arithmetic in ``thread``, what it asks for from ``source``.
 
