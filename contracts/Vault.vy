@@ -179,12 +179,14 @@ def __init__(
     @param burn_ppm_ How much of disk pay the network burns, in millionths.
     @param times_ Seconds: how long an anchor can be challenged; how long no anchor may come;
         how long vouchers are taken after an escape began; how soon the ledger must take up what
-        happened here.
+        happened here: no sooner than `escape_s`, or a root that was signed before and is
+        anchored late would convict an operator that was only away.
     @param dispute_ Whose slashes count.
     @param judges_ Who convicts.
     """
     assert operator_ != empty(address), "bad_settlement_address"
     assert quorum_ <= convert(len(witnesses_), uint64), "bad_quorum"
+    assert times_.inclusion_s >= times_.escape_s, "bad_times"
     erc20 = erc20_
     network = network_
     operator = operator_

@@ -117,35 +117,34 @@ def open(leaf: Bytes[MAX_LEAF], separator: bytes32, network: bytes32) -> (String
     """
     entry: Entry = empty(Entry)
     entry.post = self.post_root(leaf)
+    fault: String[32] = "malformed_message"
     size: uint256 = len(leaf) - SIGNED
-    if size > MAX_ENTRY:
-        return "entry_too_large", entry
     entry.kind = convert(slice(leaf, 0, 1), uint8)
-    if entry.kind == 0 or entry.kind > KINDS:
-        return "unknown_kind", entry
-    if size < HEAD:
-        return "malformed_message", entry
-    entry.signer = convert(convert(slice(leaf, 33, 20), bytes20), address)
-    entry.nonce = convert(slice(leaf, 53, 8), uint64)
-    if convert(slice(leaf, 61, 4), uint256) != size - HEAD:
-        return "malformed_message", entry
-    entry.body = slice(leaf, HEAD, size - HEAD)
-    if extract32(leaf, 1) != network:
+    if size > MAX_ENTRY:
+        fault = "entry_too_large"
+    elif entry.kind == 0 or entry.kind > KINDS:
+        fault = "unknown_kind"
+    elif size >= HEAD and convert(slice(leaf, 61, 4), uint256) == size - HEAD:
+        fault = ""
+        entry.signer = convert(convert(slice(leaf, 33, 20), bytes20), address)
+        entry.nonce = convert(slice(leaf, 53, 8), uint64)
+        entry.body = slice(leaf, HEAD, size - HEAD)
         entry.said = "wrong_network"
-        return "", entry
-    struct_hash: bytes32 = keccak256(
-        abi_encode(
-            ENTRY_TYPE,
-            network,
-            convert(entry.kind, uint256),
-            entry.signer,
-            convert(entry.nonce, uint256),
-            keccak256(entry.body),
+    if len(fault) == 0 and extract32(leaf, 1) == network:
+        struct_hash: bytes32 = keccak256(
+            abi_encode(
+                ENTRY_TYPE,
+                network,
+                convert(entry.kind, uint256),
+                entry.signer,
+                convert(entry.nonce, uint256),
+                keccak256(entry.body),
+            )
         )
-    )
-    signature: Bytes[65] = slice(leaf, size, 65)
-    entry.said = typed.fault(typed.digest(separator, struct_hash), signature, entry.signer)
-    return "", entry
+        entry.said = typed.fault(
+            typed.digest(separator, struct_hash), slice(leaf, size, 65), entry.signer
+        )
+    return fault, entry
 
 
 @internal

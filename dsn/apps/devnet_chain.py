@@ -115,7 +115,7 @@ def _plan(credit: Address) -> Deployment:
         challenge_s=CHALLENGE_S,
         escape_s=ESCAPE_S,
         voucher_s=VOUCHER_S,
-        inclusion_s=DAY_S,
+        inclusion_s=ESCAPE_S,
         answer_s=ANSWER_S,
     )
 

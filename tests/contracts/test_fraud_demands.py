@@ -25,7 +25,7 @@ from dsn.ledger.disputes import (
     SlashUnserved,
     SlashWrong,
 )
-from dsn.ledger.log import LogLeaf
+from dsn.ledger.log import LogLeaf, build_inclusion_proof
 from dsn.ledger.onchain import dispute
 from dsn.ledger.onchain.calls import OnChain
 from dsn.ledger.settlement import NO_ADDRESS, Address
@@ -37,7 +37,7 @@ from tests.contracts.fraud_cases import (
     told,
 )
 from tests.support.evm import Settled
-from tests.support.fraud_world import SignedWorld
+from tests.support.fraud_world import SignedWorld, log_of
 from tests.support.ledger_world import address, terms
 from tests.support.onchain_history import (
     Lie,
@@ -218,6 +218,23 @@ def _entry_in_log(world: SignedWorld, index: int) -> tuple[DrawnOpening, DealId]
         return world.drawn(*name, 0)
     finally:
         world.answers[name] = kept
+
+
+def test_leaves_are_found_wherever_they_stand_in_a_log(settled: Settled) -> None:
+    leaf = LogLeaf(b"\x01", bytes(65), bytes(32))
+    leaves = [replace(leaf, entry=bytes([n])) for n in range(20)]
+    proofs = settled.evm.deploy("ProofRules")
+    for size in range(1, len(leaves) + 1):
+        head, hashes = log_of(leaves[:size])
+        known = (bytes(32), *head, bytes(32), NO_ADDRESS, bytes(32))
+        for index in range(size):
+            path = tuple(build_inclusion_proof(hashes, index, size))
+            cases = {"not_a_link": path, "trailing": (*path, bytes(32))}
+            if path:
+                cases |= {"short": path[1:], "not_in_log": (bytes(32), *path[1:])}
+            for code, way in cases.items():
+                body = DrawnOpening(leaves[index], index, way, bytes(32), 0, b"").encode()
+                assert proofs.call("drawn_fault", body, 0, known) == (code, 0), (size, index)
 
 
 def test_services_that_the_rules_refuse(settled: Settled, world: SignedWorld) -> None:

@@ -37,7 +37,7 @@ class Times(NamedTuple):
     challenge_s: int = 1_000
     escape_s: int = 5_000
     voucher_s: int = 300
-    inclusion_s: int = 100
+    inclusion_s: int = 5_000
 
 
 TIMES = Times()

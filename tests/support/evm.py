@@ -345,7 +345,7 @@ class Times(NamedTuple):
     challenge_s: int = 7 * 86_400
     escape_s: int = 3 * 86_400
     voucher_s: int = 2 * 86_400
-    inclusion_s: int = 86_400
+    inclusion_s: int = 3 * 86_400
 
 
 USUAL_TIMES: Final = Times()

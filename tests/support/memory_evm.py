@@ -50,7 +50,7 @@ from dsn.proofs.opening import verify_opening
 from dsn.proofs.post import Link
 
 START_S = 1_700_000_000
-TIMES = Times(challenge_s=600, escape_s=3_600, voucher_s=900, inclusion_s=300)
+TIMES = Times(challenge_s=600, escape_s=3_600, voucher_s=900, inclusion_s=3_600)
 BOND_WEI = 10**16
 ANSWER_S = 1_200
 WEI = 10**18

@@ -43,7 +43,8 @@ class Deployment:
         challenge_s: How long an anchor can be shown wrong, before it is believed.
         escape_s: How long no anchor may come until anybody freezes the vault.
         voucher_s: How long vouchers are taken once an escape began.
-        inclusion_s: How soon the ledger must take up a deposit or a slash.
+        inclusion_s: How soon the ledger must take up a deposit or a slash; at least ``escape_s``,
+            or an old root that somebody anchors late convicts an operator that was only away.
         answer_s: How long a provider has to answer a demand on the chain.
         bond_wei: What a demand puts at stake; more than an answer costs.
     """
@@ -52,7 +53,7 @@ class Deployment:
     challenge_s: int = 7 * DAY_S
     escape_s: int = 14 * DAY_S
     voucher_s: int = 7 * DAY_S
-    inclusion_s: int = 3 * DAY_S
+    inclusion_s: int = 14 * DAY_S
     answer_s: int = 2 * DAY_S
     bond_wei: int = 10**16
 
@@ -74,7 +75,10 @@ def parse_deployment(text: str, erc20: Address) -> Deployment:
         most = MAX_WEI if name == "bond_wei" else MAX_S
         if type(value) is not int or not 1 <= value <= most:
             raise _bad(f"{name}: {value!r} is not a whole number in [1, {most}]")
-    return Deployment(erc20, **table)
+    plan = Deployment(erc20, **table)
+    if plan.inclusion_s < plan.escape_s:
+        raise _bad(f"inclusion_s: {plan.inclusion_s}, no less than escape_s needed")
+    return plan
 
 
 async def choose_domain(maker: Maker) -> Domain:
