@@ -54,7 +54,7 @@ struct Packed:
     # a demand in four words of storage
     asked: uint256  # asker, deadline
     wanted: uint256  # provider, leaf
-    held: uint256  # number, leaves
+    held: uint256  # anchor, number, leaves
     root: bytes32
 
 
@@ -67,6 +67,7 @@ struct Slash:
 interface Vault:
     def anchor_count() -> uint256: view
     def anchors(number: uint256) -> Anchor: view
+    def is_final(number: uint256) -> bool: view
 
 
 event Demanded:
@@ -85,6 +86,10 @@ event Answered:
 event Superseded:
     deal: indexed(bytes32)
     number: uint64
+
+
+event Dropped:
+    deal: indexed(bytes32)
 
 
 event Slashed:
@@ -147,7 +152,7 @@ def demand(number: uint256, deal: cells.Deal, place: state.Place, leaf: uint64):
     self._demands[deal.deal] = Packed(
         asked=self._pack(msg.sender, deadline),
         wanted=self._pack(provider, leaf),
-        held=convert(deal.number, uint256) << 64 | convert(deal.leaves, uint256),
+        held=number << 128 | convert(deal.number, uint256) << 64 | convert(deal.leaves, uint256),
         root=deal.root,
     )
     self._credits[provider] = max(self._credits[provider], 1)
@@ -220,11 +225,18 @@ def supersede(
 def slash(deal: bytes32):
     """
     @notice Have it on record that a demand was not answered in time; the bond goes back to the
-        asker. Anybody may.
+        asker. Anybody may, once the anchor that said what is held can fall no more: if it fell,
+        only the bond goes back.
     @param deal Whose.
     """
     asked: Demand = self._pending(deal)
     assert block.timestamp > convert(asked.deadline, uint256), "still_time"
+    number: uint256 = self._demands[deal].held >> 128
+    if number >= staticcall Vault(vault).anchor_count():
+        self._end(deal, asked.asker)
+        log Dropped(deal=deal)
+        return
+    assert staticcall Vault(vault).is_final(number), "not_final"
     self.slashes[deal] = Slash(
         number=asked.number, time=convert(block.timestamp, uint64), asker=asked.asker
     )
@@ -297,7 +309,7 @@ def _unpacked(deal: bytes32) -> Demand:
         deadline=convert(packed.asked & LOW, uint64),
         provider=convert(packed.wanted >> 64, address),
         leaf=convert(packed.wanted & LOW, uint64),
-        number=convert(packed.held >> 64, uint64),
+        number=convert(packed.held >> 64 & LOW, uint64),
         leaves=convert(packed.held & LOW, uint64),
         root=packed.root,
     )

@@ -45,7 +45,7 @@ class Disputed:
         self.domain = Domain(NETWORK, CHAIN_ID, vault)
         witnesses = [key.address for key in COSIGNERS]
         head = (DEPLOYER, NETWORK, address("operator"), witnesses, 0, bytes(32), 0)
-        self.vault = evm.deploy("Vault", *head, (ESCAPE_S,) * 4, made, [])
+        self.vault = evm.deploy("Vault", *head, (ESCAPE_S,) * 4, made, [DEPLOYER])
         self.contract = evm.deploy("Dispute", vault, NETWORK, BOND, ANSWER_S)
         assert (self.vault.address, self.contract.address) == (vault, made)
         self.tree, self.size = StateTree(), 0
@@ -341,6 +341,8 @@ def test_who_does_not_answer_is_slashed_and_the_bond_goes_back(
     disputed.evm.mine()
     assert disputed.contract.call("slashes", cell.deal) == (0, 0, NO_ADDRESS)
     disputed.evm.pass_time(1)
+    assert disputed.refused(slash) == "not_final"
+    disputed.evm.pass_time(ESCAPE_S)
     receipt = disputed.send(slash)
     said = {"deal": cell.deal, "number": 3, "asker": address("alice")}
     assert disputed.contract.logged(receipt, "Slashed") == [said]
@@ -353,6 +355,17 @@ def test_who_does_not_answer_is_slashed_and_the_bond_goes_back(
     newer = disputed.cell(number=4)
     disputed.anchor(newer)
     disputed.demand(newer, 1)
+
+
+def test_what_an_anchor_said_that_fell_slashes_nobody(asked: tuple[Disputed, DealCell]) -> None:
+    disputed, cell = asked
+    disputed.evm.pass_time(ANSWER_S + 1)
+    disputed.vault.send("convict", 0, DEPLOYER, sender=DEPLOYER)
+    receipt = disputed.send(dispute.slash(cell.deal))
+    assert disputed.contract.logged(receipt, "Dropped") == [{"deal": cell.deal}]
+    assert disputed.contract.call("slashes", cell.deal) == (0, 0, NO_ADDRESS)
+    assert (disputed.credit("alice"), disputed.credit("paul")) == (BOND, 0)
+    assert disputed.refused(dispute.slash(cell.deal)) == "no_demand"
 
 
 # the cost

@@ -221,8 +221,7 @@ def _entry_in_log(world: SignedWorld, index: int) -> tuple[DrawnOpening, DealId]
 
 
 def test_leaves_are_found_wherever_they_stand_in_a_log(settled: Settled) -> None:
-    leaf = LogLeaf(b"\x01", bytes(65), bytes(32))
-    leaves = [replace(leaf, entry=bytes([n])) for n in range(20)]
+    leaves = [LogLeaf(bytes([n]), bytes(65), bytes(32)) for n in range(20)]
     proofs = settled.evm.deploy("ProofRules")
     for size in range(1, len(leaves) + 1):
         head, hashes = log_of(leaves[:size])
@@ -234,7 +233,10 @@ def test_leaves_are_found_wherever_they_stand_in_a_log(settled: Settled) -> None
                 cases |= {"short": path[1:], "not_in_log": (bytes(32), *path[1:])}
             for code, way in cases.items():
                 body = DrawnOpening(leaves[index], index, way, bytes(32), 0, b"").encode()
-                assert proofs.call("drawn_fault", body, 0, known) == (code, 0), (size, index)
+                assert proofs.call("drawn_fault", b"\0" + body, 1, known) == (code, 0), (
+                    size,
+                    index,
+                )
 
 
 def test_services_that_the_rules_refuse(settled: Settled, world: SignedWorld) -> None:

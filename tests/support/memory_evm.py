@@ -76,6 +76,7 @@ class Question:
     asker: Address
     leaf: int
     deadline_s: int
+    anchor: int
 
 
 @dataclass
@@ -386,7 +387,7 @@ class MemoryEvm:
         need(leaf < deal.leaves, "no_such_leaf")
         need(deal.deal not in s.demands, "demand_pending")
         need(s.slashes.get(deal.deal, (-1,))[0] < deal.number, "slashed_already")
-        asked = s.demands[deal.deal] = Question(deal, sender, leaf, self.now_s + ANSWER_S)
+        asked = s.demands[deal.deal] = Question(deal, sender, leaf, self.now_s + ANSWER_S, n)
         self.log(
             s, "Dispute", "Demanded", deal=deal.deal, provider=deal.terms.provider,
             asker=sender, leaf=leaf, number=deal.number, deadline=asked.deadline_s,
@@ -422,6 +423,11 @@ class MemoryEvm:
     def dispute_slash(self, s: State, sender: Address, wei: int, deal: bytes) -> None:
         asked = self._asked(s, deal)
         need(self.now_s > asked.deadline_s, "still_time")
+        if asked.anchor >= len(s.anchors):
+            self._ended(s, deal, asked.asker)
+            self.log(s, "Dispute", "Dropped", deal=deal)
+            return
+        need(self.now_s - s.anchors[asked.anchor][2] >= self.times.challenge_s, "not_final")
         number = asked.cell.number
         s.slashes[deal] = (number, self.now_s, asked.asker)
         self._ended(s, deal, asked.asker)
