@@ -56,9 +56,7 @@ def status(session: Session) -> None:
     session.say(fields(told_fields(answer)))
 
 
-async def _serve(
-    session: Session, home: Home, settings: Settings, secret: bytes | None
-) -> None:
+async def _serve(session: Session, home: Home, settings: Settings, secret: bytes | None) -> None:
     from dsn.apps.witness.run import run_witness
     from dsn.runtime.clock import SystemClock
     from dsn.runtime.entropy import system_entropy

@@ -16,7 +16,7 @@ NOT_USED = frozenset(
     "token tokens tx block blocks".split()
 )
 STANDARDS_OWN = frozenset({"_AES_BLOCK_BYTES", "block_bytes"})  # a cipher's block is called so
-ON_CHAIN = frozenset({"contract", "contracts"})  # where there is a chain, its programs are so called
+ON_CHAIN = frozenset({"contract", "contracts"})  # a chain's programs are so called
 WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 
 

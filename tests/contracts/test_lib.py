@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -92,7 +91,9 @@ def put(place: state.Place, key: bytes32, digest: bytes32) -> bytes32:
 
 @external
 @pure
-def included(leaf: Bytes[32865], index: uint64, size: uint64, path: DynArray[bytes32, 64]) -> bytes32:
+def included(
+    leaf: Bytes[32865], index: uint64, size: uint64, path: DynArray[bytes32, 64]
+) -> bytes32:
     return logs.root_of(logs.leaf_hash(leaf), index, size, path)
 
 @external
@@ -118,9 +119,9 @@ def open(leaf: Bytes[32865], vault: address, network: bytes32) -> (String[32], e
 
 
 @pytest.fixture(scope="module")
-def lib() -> Iterator[Any]:
+def lib() -> Any:
     boa.interpret.set_search_paths(["contracts"])
-    yield boa.loads(SOURCE)
+    return boa.loads(SOURCE)
 
 
 def draw_word(rng: random.Random) -> int:
@@ -138,9 +139,7 @@ def draw_address(rng: random.Random) -> Address:
 def draw_deal(rng: random.Random) -> DealCell:
     who = [draw_address(rng) for _ in range(3)]
     prices = [draw_word(rng) for _ in range(14)]
-    terms = Deal(
-        who[0], who[1], *prices, who[2], draw_word(rng), draw_word(rng), rng.randbytes(32)
-    )
+    terms = Deal(who[0], who[1], *prices, who[2], draw_word(rng), draw_word(rng), rng.randbytes(32))
     link = Link(
         draw_word(rng), rng.randbytes(32), rng.randbytes(32), draw_word(rng), 7, rng.randbytes(32)
     )

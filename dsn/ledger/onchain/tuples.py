@@ -64,9 +64,7 @@ def place_tuple(tree: StateTree, key: bytes) -> tuple[Any, ...]:
     return leaf.key, leaf.digest, [(step.bit, step.sibling) for step in steps]
 
 
-def case_tuple(
-    anchor: int, index: int, previous: Logged | None, step: Logged
-) -> tuple[Any, ...]:
+def case_tuple(anchor: int, index: int, previous: Logged | None, step: Logged) -> tuple[Any, ...]:
     """``entries.Case``: leaf ``index`` of the log at anchor number ``anchor``, and the one before.
 
     Args:
