@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
@@ -27,6 +27,13 @@ from dsn.ledger.disputes import Demand
 from dsn.ledger.entry import Body
 from dsn.ledger.onchain.calls import OnChain
 from dsn.ledger.onchain.escape import escape_account, escape_deal, finish_call, redeem_calls
+from dsn.ledger.onchain.leaving import (
+    OnRecord,
+    account_part,
+    bandwidth_left,
+    deal_parts,
+    voucher_part,
+)
 from dsn.ledger.onchain.tuples import account_tuple, place_tuple
 from dsn.ledger.settlement import Address
 from dsn.ledger.state import State, genesis
@@ -74,6 +81,8 @@ class Vaults(RuleBasedStateMachine):
         self.paid_out: dict[str, int] = defaultdict(int)
         self.left: set[str] = set()
         self.divided: set[DealId] = set()
+        self.unclaimed: dict[DealId, int] = {}
+        self.signed: dict[tuple[DealId, bool], SignedVoucher] = {}
         self.salts = 0
 
     @initialize()
@@ -183,16 +192,24 @@ class Vaults(RuleBasedStateMachine):
         voucher = Voucher(deal.deal, credits)
         name = "dora" if by_delegate else BY_ADDRESS[deal.terms.client]
         signature = sign_typed(voucher, self.world.params.domain, KEYS[name])
-        (call,) = redeem_calls([SignedVoucher(voucher, by_delegate, signature)])
+        signed = SignedVoucher(voucher, by_delegate, signature)
+        (call,) = redeem_calls([signed])
         self.world.do(call)
+        before = self.signed.get((deal.deal, by_delegate), signed)
+        if credits >= before.voucher.credits:
+            self.signed[deal.deal, by_delegate] = signed
 
     @precondition(lambda self: self.frozen)
     @rule(pick=picks)
     def finish(self, pick: int) -> None:
         deals = deals_of(self.ledger.state)
-        call = finish_call(deals[pick % len(deals)].deal)
-        if not self.world.refused(call):
-            self.world.do(call)
+        deal = deals[pick % len(deals)].deal
+        if not self.world.refused(finish_call(deal)):
+            self.finish_one(deal)
+
+    def finish_one(self, deal: DealId) -> None:
+        self.unclaimed[deal] = self.world.vault.call("unredeemed", deal)
+        self.world.do(finish_call(deal))
 
     @rule(name=names)
     def collect(self, name: str) -> None:
@@ -316,10 +333,34 @@ class Vaults(RuleBasedStateMachine):
         self.world.evm.pass_time(TIMES.voucher_s)
         for deal in self.divided:
             if self.world.vault.call("unredeemed", deal):
-                self.world.do(finish_call(deal))
+                self.finish_one(deal)
         for name in PEOPLE:
             self.collect(name)
+        self.everybody_has_theirs()
         assert self.owed(JUDGE) <= self.world.units(self.world.vault.address)
+
+    def everybody_has_theirs(self) -> None:
+        """To the unit; so no coalition has anything of others but what they signed away."""
+        state, epoch = self.standing, self.standing.network.epoch
+        has = Counter[Address]()
+        for name in PEOPLE:
+            cell = state.account(address(name))
+            since = sum(self.paid_in[name][cell.deposits :])
+            paid = self.paid_out[name]
+            has[address(name)] += paid + account_part(cell, since, paid)
+        for deal in deals_of(state):
+            number, time_s, asker = self.world.dispute.call("slashes", deal.deal)
+            slash = OnRecord(number, asker) if time_s else None
+            provider = state.account(deal.terms.provider)
+            has += deal_parts(deal, provider, epoch, self.ledger.params.burn_ppm, slash)
+            left = bandwidth_left(deal, slash)
+            rest = self.unclaimed.get(deal.deal, 0)
+            signed = [each for key, each in self.signed.items() if key[0] == deal.deal]
+            assert 0 <= left - rest <= voucher_part(deal, left, signed)
+            has[deal.terms.client] += rest
+            has[deal.terms.provider] += left - rest
+        found = {each: self.world.units(each) for each in map(address, PEOPLE)}
+        assert found == {each: has[each] for each in found}
 
 
 def deals_of(state: State) -> list[DealCell]:
