@@ -400,7 +400,7 @@ def deploy_world(
     *,
     times: Times = USUAL_TIMES,
     bond_wei: int = ETHER // 100,
-    answer_s: int = 2 * 86_400,
+    answer_s: int = 8 * 86_400,
 ) -> Settled:
     """Deploy all contracts of a network, which know one another from the start.
 
