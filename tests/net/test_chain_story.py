@@ -1,23 +1,36 @@
-"""A whole network on a real EVM node, by its commands: in, deals, a dispute, out, and the end.
+"""A whole network on a real EVM node, by its commands, and the books on both sides at its end.
 
-Each part needs the one before, and starting processes is what takes the time.
+In, deals, proofs, pay, a dispute, out; then the operator is gone and all leave. Each part needs the
+one before, and starting processes is what takes the time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from dsn.apps.chain.replay import LedgerAt, StoredLog, replay, root_of
+from dsn.apps.chain.vault import Vault
+from dsn.chain import Call
+from dsn.ledger.cells import AccountCell, DealCell, DealState
+from dsn.ledger.params import LedgerParams
+from dsn.ledger.rules.settling import Parties, roll, settle
+from dsn.ledger.settlement import SettlementKey
+from dsn.rpc.evm import EvmChain
+from dsn.store.home import Home
 from tests.net.local import described, down, dsn
 from tests.support.evm import anvil_program, missing
 
+NODES = 3
 PATIENCE_S = 60.0
 MONTH_S = 31 * 86_400
 HOUR_S = 3_600
@@ -36,13 +49,34 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     down(tmp_path / "net")
 
 
+class Books(NamedTuple):
+    """What the chain has."""
+
+    units: dict[str, int]
+    vault: int
+    supply: int
+    bond: int
+    at: LedgerAt
+
+
 def test_the_story_of_a_network_on_a_chain(folder: Path, tmp_path: Path) -> None:
-    words = ("--nodes", "2", "--capacity", "1GB", "--epoch-s", "4", "--chain", "--json")
+    words = ("--nodes", str(NODES), "--capacity", "2GB", "--epoch-s", "4", "--chain", "--json")
     network = dsn("devnet", "up", "--dir", folder, *words).check().fields
-    client = Path(network["client_home"])
-    deposits_and_withdraws(client)
-    stores_a_file_and_asks_for_a_leaf(client, tmp_path)
-    the_operator_goes_and_all_leave(folder, client)
+    client, node = Path(network["client_home"]), folder / "node1"
+    deposits(client)
+    stores_for_some_epochs(folder, client, tmp_path)
+    asks_for_a_leaf(client)
+    takes_out_what_it_earned(node)
+    homes = {Path(each["home"]).name: Path(each["home"]) for each in network["processes"]}
+    homes = {"client": client} | {name: home for name, home in homes.items() if name != "chain"}
+    before = asyncio.run(books(folder, homes))
+    dsn("devnet", "stop", "ledger", "--dir", folder).check()
+    all_leave(folder, homes)
+    after = asyncio.run(books(folder, homes))
+    check_accounts(homes, before, after)
+    burned = check_deals(after)
+    assert after.vault == burned + after.bond, "what burned is all that stays"
+    assert sum(after.units.values()) + after.vault == after.supply
 
 
 def wallet(home: Path) -> dict[str, int]:
@@ -50,36 +84,46 @@ def wallet(home: Path) -> dict[str, int]:
     return {name: int(amount) for name, amount in fields.items()}
 
 
-def deposits_and_withdraws(client: Path) -> None:
+def deposits(client: Path) -> None:
     """To the unit on both sides."""
     before = wallet(client)
     paid = dsn("wallet", "deposit", "5000", "--json", home=client).check().fields
     assert int(paid["units"]) == before["on_chain"] - 5_000
     assert int(paid["available"]) == before["available"] + 5_000
-    done = dsn("wallet", "withdraw", "1234", "--json", home=client).check().fields
-    assert (done["collected"], done["withdrawn"], done["paid"]) == ("1234",) * 3
     after = wallet(client)
-    assert after["on_chain"] == before["on_chain"] - 5_000 + 1_234
-    assert before["available"] + 5_000 - 1_234 - after["available"] >= 0, "less the fee"
     assert (after["depositing"], after["withdrawing"], after["owed"]) == (0, 0, 0)
-    nothing = dsn("wallet", "withdraw", "--json", home=client).check().fields
-    assert (nothing["collected"], nothing["gas"]) == ("0", 0)
 
 
-def stores_a_file_and_asks_for_a_leaf(client: Path, tmp_path: Path) -> None:
-    """The node answers by itself, and nobody tells it to."""
-    (tmp_path / "file").write_bytes(os.urandom(60_000))
-    dsn("put", tmp_path / "file", "--as", "f", "--scheme", "1/2", home=client).check()
-    opened: dict[str, Any] = {}
+def stores_for_some_epochs(folder: Path, client: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(48_000_000))
+    dsn("put", tmp_path / "file", "--as", "f", "--scheme", "2/3", home=client).check()
     deadline_s = time.monotonic() + PATIENCE_S
-    while not opened:
-        dsn("ledger", "anchor", home=client).check()
-        tried = dsn("dispute", "open", "f", "--json", home=client)
-        if tried.code == 0:
-            opened = tried.fields
-        else:  # it holds nothing in an anchored state yet
-            assert tried.fields["error"]["code"] in ("no_such_leaf", "unknown_deal")
-            assert time.monotonic() < deadline_s
+    while True:
+        dsn("devnet", "wait", "--epochs", "2", "--dir", folder).check()
+        earned = [
+            dsn("provider", "earnings", "--json", home=folder / f"node{number}").check().fields
+            for number in range(1, NODES + 1)
+        ]
+        if all(int(each["disk"]) > 0 for each in earned):
+            return
+        assert time.monotonic() < deadline_s, earned
+
+
+def takes_out_what_it_earned(node: Path) -> None:
+    """What the ledger says it withdrew is what came, to the unit."""
+    had = dsn("wallet", "balance", "--json", home=node).check().fields
+    earned = int(dsn("provider", "earnings", "--json", home=node).check().fields["total"])
+    assert earned > 0
+    done = dsn("wallet", "withdraw", str(earned), "--json", home=node).check().fields
+    assert done["withdrawn"] == done["paid"] == str(earned)
+    has = dsn("wallet", "balance", "--json", home=node).check().fields
+    assert int(has["on_chain"]) == int(had["on_chain"]) + earned
+
+
+def asks_for_a_leaf(client: Path) -> None:
+    """The node answers by itself, and nobody tells it to."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    opened = dsn("dispute", "open", "f", "--json", home=client).check().fields
     assert 0 <= opened["leaf"] < opened["leaves"]
     while dsn("dispute", "ls", "--json", home=client).check().fields["pending"]:
         assert time.monotonic() < deadline_s
@@ -87,36 +131,92 @@ def stores_a_file_and_asks_for_a_leaf(client: Path, tmp_path: Path) -> None:
     assert late.fields["error"]["code"] == "no_demand"
 
 
-def the_operator_goes_and_all_leave(folder: Path, client: Path) -> None:
-    """A witness freezes the vault, nodes leave by themselves, and clients when they like."""
-    before, rpc = wallet(client), endpoint(folder)
-    dsn("devnet", "stop", "ledger", "--dir", folder).check()
-    early = dsn("escape", "--json", home=client).check().fields
+def all_leave(folder: Path, homes: dict[str, Path]) -> None:
+    """Side by side, as they would: first what the last anchor gives, then what no voucher took."""
+    rpc = endpoint(folder)
+    early = dsn("escape", "--json", home=homes["client"]).check().fields
     assert early["frozen_s"] is None and early["waiting"]
     pass_time(rpc, MONTH_S)
-    waiting = left(client, lambda fields: fields["frozen_s"] is not None)
-    assert waiting["credited"] == {}
-    pass_time(rpc, HOUR_S)
-    left(client, lambda fields: int(fields["paid"]) > 0)
-    pass_time(rpc, MONTH_S)
-    last = left(client, lambda fields: fields["waiting"] == [])
-    assert last["owed"] == "0"
-    assert int(last["paid"]) == sum(map(int, last["credited"].values()))
-    assert int(last["units"]) == before["on_chain"] + int(last["paid"])
-    assert int(last["paid"]) <= before["total"]
-    for name in ("node1", "node2"):
-        done = dsn("escape", "--json", home=folder / name).check().fields
-        assert int(done["paid"]) > 0 and done["owed"] == "0"
+    frozen = dsn("escape", "--json", home=homes["client"]).check().fields
+    assert frozen["frozen_s"] is not None and frozen["credited"] == {}
+    for span_s in (HOUR_S, MONTH_S):
+        pass_time(rpc, span_s)
+        with ThreadPoolExecutor() as pool:
+            lefts = pool.map(
+                lambda home: dsn("escape", "--json", home=home).check().fields, homes.values()
+            )
+        last = dict(zip(homes, lefts, strict=True))
+    assert {name: left["waiting"] for name, left in last.items() if left["waiting"]} == {}
+    assert {left["owed"] for left in last.values()} == {"0"}
 
 
-def left(client: Path, enough: Any) -> dict[str, Any]:
-    """What ``dsn escape`` says once that is ``enough``."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while True:
-        fields = dsn("escape", "--json", home=client).check().fields
-        if enough(fields):
-            return dict(fields)
-        assert time.monotonic() < deadline_s, fields
+def key_of(home: Path) -> SettlementKey:
+    return SettlementKey.derive(Home(home).load_root())
+
+
+async def books(folder: Path, homes: dict[str, Path]) -> Books:
+    params = Home(homes["client"]).network().ledger_params
+    assert params is not None
+    url = endpoint(folder)
+    url = url if url.startswith("http") else f"http://{url}"
+    async with EvmChain(url, key_of(homes["client"]), params, finality=0) as chain:
+        vault = Vault(chain)
+        newest = await vault.newest()
+        assert newest is not None
+        log = StoredLog(str(folder / "witness1" / "ledger"))
+        at = await replay(params, root_of(newest), [log])
+
+        async def balance(address: bytes) -> int:
+            return int(await chain.read(Call("TestCredit", "balanceOf", (address,))))
+
+        return Books(
+            {name: await balance(key_of(home).address) for name, home in homes.items()},
+            await balance(params.domain.vault),
+            int(await chain.read(Call("TestCredit", "totalSupply"))),
+            int(await chain.read(Call("Vault", "bond"))),
+            at,
+        )
+
+
+def settled(params: LedgerParams, at: LedgerAt, deal: DealCell) -> Parties:
+    """The deal as its last anchor leaves it, by the ledger's own rules."""
+    account = at.account(deal.terms.provider)
+    assert isinstance(account, AccountCell)
+    epoch = at.root.epoch
+    parties = Parties(deal, roll(account, epoch))
+    return settle(parties, epoch, params.burn_ppm) if deal.state is DealState.OPEN else parties
+
+
+def check_accounts(homes: dict[str, Path], before: Books, after: Books) -> None:
+    """Each has what the last anchor says of its account, and of its deals all but vouchers."""
+    params = after.at.state.params
+    for name, home in homes.items():
+        address = key_of(home).address
+        cell = after.at.account(address) or AccountCell(address)
+        least, most = cell.available, cell.available
+        for deal in after.at.deals_of(address):
+            done = settled(params, after.at, deal)
+            old, now = deal, done.deal
+            if address == deal.terms.client:
+                sure = now.refund + now.disk_escrow
+                least, most = least + sure, most + sure + now.bandwidth_escrow
+            if address == deal.terms.provider:
+                account = after.at.account(address)
+                assert account is not None
+                sure = done.provider.available - account.available + now.collateral
+                least, most = least + sure, most + sure + old.bandwidth_escrow
+        came = after.units[name] - before.units[name]
+        assert least <= came <= most, (name, least, came, most)
+
+
+def check_deals(after: Books) -> int:
+    """What burned, by fees and by disk pay, up to the last anchor."""
+    accounts = [cell for cell in after.at.cells if isinstance(cell, AccountCell)]
+    deals = [cell for cell in after.at.cells if isinstance(cell, DealCell)]
+    assert deals
+    params = after.at.state.params
+    of_deals: list[Any] = [settled(params, after.at, deal).deal.burned for deal in deals]
+    return sum(cell.burned for cell in accounts) + sum(of_deals)
 
 
 def endpoint(folder: Path) -> str:
