@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from dsn.cli.anchor import anchor
+from dsn.cli.bond import bond
 from dsn.cli.session import Session, pass_session
 from dsn.errors import UsageError
 from dsn.ui.figures import count
@@ -58,6 +59,7 @@ def ledger() -> None:
 
 
 ledger.add_command(anchor)
+ledger.add_command(bond)
 
 
 @ledger.command()

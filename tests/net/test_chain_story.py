@@ -72,10 +72,11 @@ def test_the_story_of_a_network_on_a_chain(folder: Path, tmp_path: Path) -> None
     before = asyncio.run(books(folder, homes))
     dsn("devnet", "stop", "ledger", "--dir", folder).check()
     all_leave(folder, homes)
+    the_operator_was_not_convicted(folder, homes)
     after = asyncio.run(books(folder, homes))
     check_accounts(homes, before, after)
     burned = check_deals(after)
-    assert after.vault == burned + after.bond, "what burned is all that stays"
+    assert (after.bond, after.vault) == (0, burned), "what burned is all that stays"
     assert sum(after.units.values()) + after.vault == after.supply
 
 
@@ -150,6 +151,21 @@ def all_leave(folder: Path, homes: dict[str, Path]) -> None:
     assert {left["owed"] for left in last.values()} == {"0"}
 
 
+def the_operator_was_not_convicted(folder: Path, homes: dict[str, Path]) -> None:
+    """It has its bond back, which nobody else could take."""
+    bond = int(dsn("ledger", "bond", "--json", home=homes["client"]).check().fields["bond"])
+    assert bond > 0
+    other = dsn("ledger", "bond", "--reclaim", "--json", home=homes["client"]).check(2)
+    assert other.fields["error"]["code"] == "not_operator"
+    had = wallet_units(homes["operator"])
+    done = dsn("ledger", "bond", "--reclaim", "--json", home=homes["operator"]).check().fields
+    assert int(done["units"]) == had + bond
+
+
+def wallet_units(home: Path) -> int:
+    return int(dsn("escape", "--json", home=home).check().fields["units"])
+
+
 def key_of(home: Path) -> SettlementKey:
     return SettlementKey.derive(Home(home).load_root())
 
@@ -193,7 +209,8 @@ def check_accounts(homes: dict[str, Path], before: Books, after: Books) -> None:
     for name, home in homes.items():
         address = key_of(home).address
         cell = after.at.account(address) or AccountCell(address)
-        least, most = cell.available, cell.available
+        bond = before.bond if address == params.operator else 0
+        least = most = cell.available + bond
         for deal in after.at.deals_of(address):
             done = settled(params, after.at, deal)
             old, now = deal, done.deal

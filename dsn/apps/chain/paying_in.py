@@ -19,7 +19,8 @@ from dsn.ledger.settlement import Address, format_address, parse_address
 
 ERC20 = "TestCredit"
 """The name by which the vault's ERC-20 is called, whichever it is."""
-_WHAT = "deposit"
+DEPOSIT = "deposit"
+"""Under which name a deposit is written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Deposited:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class DepositPlan:
     """A deposit under way.
 
     ``allowed`` says that the vault may take the units, or took them; with ``serial`` it did, for
@@ -84,11 +85,11 @@ class PayingIn:
             ChainRefused: ``frozen``.
             As ``Ledger.account``: the deposit stands, and the same call goes on with it.
         """
-        async with self._under_way.turn(_WHAT):
+        async with self._under_way.turn(DEPOSIT):
             return await self._deposit(amount, to)
 
     async def _deposit(self, amount: int, to: Address) -> Deposited:
-        plan = self._under_way.load(_WHAT, _Plan)
+        plan = self._under_way.load(DEPOSIT, DepositPlan)
         if plan is None:
             plan = await self._begin(amount, to)
         elif (parse_address(plan.to), plan.amount) != (to, amount):
@@ -101,14 +102,14 @@ class PayingIn:
             self._notice("going on with the deposit that was begun before")
         while not plan.serial:
             plan = await self._pay_in(plan, to)
-            self._under_way.save(_WHAT, plan)
+            self._under_way.save(DEPOSIT, plan)
         cell = await self._credited(plan, to)
-        self._under_way.forget(_WHAT)
+        self._under_way.forget(DEPOSIT)
         units = await units_of(self._chain)
         made = plan.serial, plan.number, plan.gas
         return Deposited(to, amount, *made, units, cell.available)
 
-    async def _begin(self, amount: int, to: Address) -> _Plan:
+    async def _begin(self, amount: int, to: Address) -> DepositPlan:
         """Write down what is meant; nothing has happened yet."""
         if (units := await units_of(self._chain)) < amount:
             raise LimitReached(
@@ -117,11 +118,11 @@ class PayingIn:
                 code="not_enough_units",
                 hint="send it some of the ERC-20 that this network settles in",
             )
-        plan = _Plan(format_address(to), amount, (await self._chain.newest())[0])
-        self._under_way.save(_WHAT, plan)
+        plan = DepositPlan(format_address(to), amount, (await self._chain.newest())[0])
+        self._under_way.save(DEPOSIT, plan)
         return plan
 
-    async def _pay_in(self, plan: _Plan, to: Address) -> _Plan:
+    async def _pay_in(self, plan: DepositPlan, to: Address) -> DepositPlan:
         """Bring ``plan`` further, to its final deposit if all goes well."""
         if not plan.allowed:
             self._notice("letting the vault take the units, and waiting until that is final")
@@ -149,7 +150,7 @@ class PayingIn:
                 call = Call(ERC20, "approve", (self._vault, wanted))
                 await self._chain.send(call, final=True)
 
-    async def _take(self, plan: _Plan, to: Address) -> Done | None:
+    async def _take(self, plan: DepositPlan, to: Address) -> Done | None:
         """Have the vault take the units; nothing if it took them just before."""
         self._notice(f"paying {plan.amount:,} units in, and waiting until that is final")
         try:
@@ -159,7 +160,7 @@ class PayingIn:
                 raise
             return None
 
-    async def _made(self, plan: _Plan, to: Address) -> tuple[int, int] | None:
+    async def _made(self, plan: DepositPlan, to: Address) -> tuple[int, int] | None:
         """Serial and block of the deposit, once it is final."""
         events, _ = await self._chain.events("Vault", "Deposited", plan.since, final=True)
         found = [
@@ -175,7 +176,7 @@ class PayingIn:
         while await self._chain.final() < newest:
             await self._sleep(POLL_S)
 
-    async def _credited(self, plan: _Plan, to: Address) -> AccountCell:
+    async def _credited(self, plan: DepositPlan, to: Address) -> AccountCell:
         """The account on the ledger, once it has the deposit."""
         self._notice(f"final in block {plan.number:,}; waiting for the ledger to credit it")
         while (cell := await self._ledger.account(to)).deposits < plan.serial:

@@ -31,6 +31,7 @@ COMMANDS = [
     ("wallet", "withdraw", "500"),
     ("wallet", "withdraw"),
     ("ledger", "anchor"),
+    ("ledger", "bond"),
     ("dispute", "open", DEAL),
     ("dispute", "slash", DEAL),
     ("dispute", "ls"),
