@@ -82,12 +82,13 @@ def sign_binding(
     return SignedBinding(binding, sign(binding.preimage()), sign_typed(binding, domain, key))
 
 
-def verify_binding(signed: SignedBinding, domain: Domain) -> None:
+def verify_binding(signed: SignedBinding, domain: Domain, *, identity: bool = True) -> None:
     """Check that the owner of both keys made this binding, for the reader's ``domain``.
 
     Args:
         signed: Untrusted.
         domain: The reader's own.
+        identity: Whether the identity key's signature is looked at, too.
 
     Raises:
         PeerError: ``other_network``.
@@ -97,7 +98,8 @@ def verify_binding(signed: SignedBinding, domain: Domain) -> None:
     binding = signed.binding
     if binding.network != domain.network:
         raise PeerError("key binding: it is of another network", code="other_network")
-    verify_signature(binding.identity, binding.preimage(), signed.identity_signature)
+    if identity:
+        verify_signature(binding.identity, binding.preimage(), signed.identity_signature)
     verify_typed(binding, domain, signed.settlement_signature, binding.settlement)
 
 

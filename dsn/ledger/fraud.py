@@ -200,7 +200,8 @@ def build_fraud(
     assert previous is None or previous.state_root == before.root
     size, cells = signed.checkpoint.size, WatchedCells(before)
     with contextlib.suppress(DsnError):
-        step(cells.state, SignedEntry(Entry.decode(leaf.entry), leaf.signature), _believe)
+        said = SignedEntry(Entry.decode(leaf.entry), leaf.signature)
+        step(cells.state, said, _believe, identities=False)
     closed = closed_before(leaf, index)
     return Fraud(
         by_operator(signed, Trust.of(before.params)),
@@ -272,7 +273,7 @@ class _LogJudge:
 
 
 def _believe(before: NetworkCell, body: OpenEpoch) -> None:
-    """To gather cells a beacon need not be right."""
+    """To gather cells a beacon need not be right, nor what a chain cannot judge."""
 
 
 def _shuts(leaf: LogLeaf, epoch: int) -> bool:

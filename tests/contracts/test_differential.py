@@ -23,6 +23,7 @@ from dsn.ledger.typed import Domain, verify_typed
 from tests.support.evm import Settled
 from tests.support.fraud_world import SignedWorld
 from tests.support.onchain_history import (
+    FORGED,
     Lie,
     Tried,
     Verdict,
@@ -78,6 +79,8 @@ def test_no_honest_step_of_any_kind_is_convicted(settled: Settled) -> None:
 def believed(fraud: Fraud, domain: Domain, python: Verdict, chain: Verdict) -> bool:
     """Whether two verdicts differ only by what one side has to believe."""
     kind, leaf = fraud.step.leaf.entry[0], fraud.step.leaf
+    if chain.convicted and python.code == "invalid_signature":
+        return kind in (Kind.SHUT_EPOCH, Kind.BIND)
     if chain.convicted:
         return (kind, chain.code) in (
             (Kind.DEPOSIT, "deposit_differs"),
@@ -108,6 +111,8 @@ def check_lies(settled: Settled, lies: Sequence[Lie], name: str) -> Counter[str]
         if python != chain and not believed(fraud, settled.params.domain, python, chain):
             kind = lie.leaf.entry[0]
             wrong.append(f"{name}, {lie.what}, kind {kind}: Python {python}, chain {chain}")
+        if lie.what == FORGED and chain != Verdict(True, "state_root_differs"):
+            wrong.append(f"{name}, {lie.what}: chain {chain}")
         faults[python.code if python.convicted else ""] += 1
     assert not wrong, "\n".join(wrong)
     return faults

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from random import Random
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from dsn.errors import DsnError
 from dsn.ids import NetworkId
@@ -35,6 +35,10 @@ from tests.support.signing import mirrored
 
 LATER = 1_000
 """Epochs: an anchor's epoch is no lower than that of any anchor before."""
+
+
+FORGED: Final = "a forged identity, and another state"
+"""A chain sees the state, not the forgery; no forgery hides a state from it."""
 
 
 class Lie(NamedTuple):
@@ -236,6 +240,10 @@ def _other_entries(world: SignedWorld, index: int, random: Random) -> Iterator[t
         "a header that lies",
         replace(leaf, entry=leaf.entry[:61] + (len(body) + 1).to_bytes(4, "big") + body),
     )
+    if kind in (Kind.SHUT_EPOCH, Kind.BIND):
+        forged = bytearray(body)
+        forged[-1 if kind is Kind.SHUT_EPOCH else -66] ^= 1
+        yield FORGED, replace(told(raw(kind, bytes(forged))), state_root=random.randbytes(32))
     yield "of another network", told(replace(was, network=NetworkId(random.randbytes(32))))
     yield "a number again", told(replace(was, nonce=was.nonce - 1))
     yield "a number left out", told(replace(was, nonce=was.nonce + 1))

@@ -44,13 +44,19 @@ def apply(state: State, entry: Entry) -> tuple[State, Changes]:
 
 
 def step(
-    state: State, signed: SignedEntry, judge: JudgeBeacon, found: Address | None = None
+    state: State,
+    signed: SignedEntry,
+    judge: JudgeBeacon,
+    found: Address | None = None,
+    *,
+    identities: bool = True,
 ) -> tuple[State, Changes]:
     """``validate`` and ``apply`` in one, for whoever does both: the rules run once.
 
-    ``found`` is whose the entry's own signature is, if that was recovered already.
+    ``found`` is whose the entry's own signature is, if that was recovered already; ``identities``
+    says whether those by Ed25519 keys are looked at.
     """
-    check_signatures(state, signed, found)
+    check_signatures(state, signed, found, identities=identities)
     changes = _run(state, signed.entry)
     if isinstance(signed.entry.body, bodies.OpenEpoch):
         judge(state.network, signed.entry.body)

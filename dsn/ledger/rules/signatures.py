@@ -35,13 +35,16 @@ def salt_preimage(network: NetworkId, epoch: int, salt: bytes) -> bytes:
     return writer.raw(salt, SALT_BYTES).done()
 
 
-def check_signatures(state: State, signed: SignedEntry, found: Address | None = None) -> None:
+def check_signatures(
+    state: State, signed: SignedEntry, found: Address | None = None, *, identities: bool = True
+) -> None:
     """Check the network, the size and every signature of ``signed`` (untrusted).
 
     Args:
         state: After the last entry.
         signed: Untrusted.
         found: Whose the entry's own signature is, if that was recovered already.
+        identities: Whether those by Ed25519 keys are looked at, which no chain can do.
 
     Raises:
         EntryRefused: ``wrong_network``, ``entry_too_large``, ``unknown_deal``.
@@ -58,9 +61,9 @@ def check_signatures(state: State, signed: SignedEntry, found: Address | None = 
     check_signer(entry, found or recover(digest(domain, entry), signed.signature), entry.signer)
     match entry.body:
         case Bind(signed=binding):
-            verify_binding(binding, domain)
+            verify_binding(binding, domain, identity=identities)
         case ShutEpoch(epoch=epoch, salts=salts):
-            for salt in salts:
+            for salt in salts if identities else ():
                 preimage = salt_preimage(domain.network, epoch, salt.salt)
                 verify_signature(salt.witness, preimage, salt.signature)
         case _:
