@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("amount", metavar="[AMOUNT]", type=click.IntRange(1), required=False)
-@click.option(
-    "--reclaim", is_flag=True, help="Take it back once all had time to leave."
-)
+@click.option("--reclaim", is_flag=True, help="Take it back once all had time to leave.")
 @pass_session
 def bond(session: Session, amount: int | None, reclaim: bool) -> None:
     """Show the operator's bond, or put AMOUNT units more at stake.

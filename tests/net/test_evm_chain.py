@@ -97,7 +97,7 @@ async def test_all_contracts_are_made_and_know_one_another(world: World) -> None
         assert len(set(places.values())) == len(places)
         vault = Vault(chain)
         day = 86_400
-        assert await vault.times() == Times(7 * day, 14 * day, 7 * day, 3 * day)
+        assert await vault.times() == Times(7 * day, 14 * day, 7 * day, 14 * day)
         assert (await vault.newest(), await vault.frozen_at()) == (None, 0)
         assert (await vault.paid(OPERATOR.address), await vault.owed(OPERATOR.address)) == (0, 0)
 

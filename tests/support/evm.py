@@ -40,6 +40,7 @@ ARTEFACTS = REPOSITORY / "dsn" / "rpc" / "contracts"
 CHAIN_ID: Final = 31_337
 START_S: Final = 60
 ANSWER_S: Final = 120
+MOST_LOOKS: Final = 100_000
 """How long the node may take to start, and to answer."""
 GAS_LIMIT: Final = 30_000_000
 """Of a block, and so of a call: what the larger chains allow."""
@@ -168,13 +169,20 @@ class Evm:
         Raises:
             Reverted: It was undone; it is in a block all the same.
         """
-        receipt = self.rpc("eth_sendTransactionSync", _transaction(to, data, sender, wei))
+        sent = self.rpc("eth_sendTransaction", _transaction(to, data, sender, wei))
+        receipt = next(filter(None, (self._receipt(sent) for _ in range(MOST_LOOKS))), None)
+        if receipt is None:
+            raise RpcError(f"{sent} is not mined after {MOST_LOOKS} looks")
         if receipt["status"] != "0x1":
             at = hex(int(receipt["blockNumber"], 16) - 1)
             self.rpc("eth_call", _transaction(to, data, sender, wei), at)
             raise Reverted("out of gas, or undone for no reason that repeats")
         gas, block = int(receipt["gasUsed"], 16), int(receipt["blockNumber"], 16)
         return Receipt(gas, block, receipt["logs"])
+
+    def _receipt(self, sent: str) -> Any:
+        """What became of a transaction; nothing before the node has come to it."""
+        return self.rpc("eth_getTransactionReceipt", sent)
 
     def simulate(self, to: Address, data: bytes, sender: Address) -> Receipt:
         """As ``send``, but nothing comes of it."""
