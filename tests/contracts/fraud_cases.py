@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dsn.ledger.binding import LedgerRoot
-from dsn.ledger.bodies import Deposit
-from dsn.ledger.checkpoint import SignedCheckpoint
 from dsn.ledger.entry import Body, Entry, sign_entry
 from dsn.ledger.fraud import Fraud
 from dsn.ledger.log import LogLeaf
@@ -67,18 +64,3 @@ def convict(settled: Settled, fraud: Fraud, anchor: int) -> Receipt:
     """Show ``fraud`` to the chain for good."""
     call = on_chain(fraud, settled.params, anchor)
     return settled.contract(call.contract).send(call.function, *call.args)
-
-
-def deposit_all(settled: Settled, world: SignedWorld) -> None:
-    """Pay into the vault what ``world`` has as deposits, in that order."""
-    for leaf in world.leaves:
-        body = Entry.decode(leaf.entry).body
-        if isinstance(body, Deposit):
-            settled.deposit(body.account, body.amount)
-
-
-def anchor_world(settled: Settled, world: SignedWorld) -> tuple[SignedCheckpoint, int]:
-    """Anchor the log of ``world`` as it stands; the number of the anchor."""
-    signed = world.signed_checkpoint()
-    said = signed.checkpoint
-    return signed, settled.anchor(LedgerRoot(said.size, said.root, said.state_root, said.epoch))

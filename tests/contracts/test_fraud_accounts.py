@@ -23,9 +23,7 @@ from dsn.proofs.drand import DrandChain
 from tests.contracts.fraud_cases import (
     NOTHING_WRONG,
     Refusals,
-    anchor_world,
     convict,
-    deposit_all,
     honest_verdict,
     told,
 )
@@ -37,7 +35,9 @@ from tests.support.onchain_history import (
     Tried,
     Verdict,
     anchor_lies,
+    anchor_world,
     chain_verdict,
+    deposit_all,
     python_verdict,
 )
 from tests.support.signing import mirrored

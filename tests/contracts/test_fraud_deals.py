@@ -18,9 +18,7 @@ from dsn.proofs.inventory import EMPTY, SumTree, inventory_leaf
 from tests.contracts.fraud_cases import (
     NOTHING_WRONG,
     Refusals,
-    anchor_world,
     convict,
-    deposit_all,
     honest_verdict,
     told,
 )
@@ -31,7 +29,9 @@ from tests.support.onchain_history import (
     Lie,
     Tried,
     anchor_lies,
+    anchor_world,
     chain_verdict,
+    deposit_all,
 )
 from tests.support.signing import mirrored
 

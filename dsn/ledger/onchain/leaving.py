@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from dsn.ledger.bodies import SignedVoucher
 from dsn.ledger.cells import AccountCell, DealCell, DealState
 from dsn.ledger.money import repair_cost
-from dsn.ledger.rules.settling import Parties, roll, settle
+from dsn.ledger.rules.settling import REPORTER_PART, Parties, roll, settle
 from dsn.ledger.settlement import Address
 
 Parts = Counter[Address]
 """Base units by whose they become."""
-_REPORTER_PART: Final = 10
-"""As in a slash on the ledger."""
 
 
 class OnRecord(NamedTuple):
@@ -56,7 +54,7 @@ def deal_parts(
         parts[deal.demand.asker] += deal.bond
     if slash is not None and slash.number >= deal.number and _is_slashable(deal):
         repair = min(deal.collateral, repair_cost(deal.terms.repair_price, deal.leaves))
-        parts[slash.asker] += (deal.collateral - repair) // _REPORTER_PART
+        parts[slash.asker] += (deal.collateral - repair) // REPORTER_PART
         parts[deal.terms.client] += repair + deal.refund + deal.disk_escrow + deal.bandwidth_escrow
         return parts
     if deal.state is DealState.OPEN:

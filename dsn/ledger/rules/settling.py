@@ -19,7 +19,7 @@ from dsn.ledger.settlement import Address
 from dsn.proofs.inventory import InventoryEntry, inventory_leaf
 
 _ALL_BITS: Final = (1 << KEPT_BITS) - 1
-_REPORTER_PART: Final = 10
+REPORTER_PART: Final = 10
 """A reporter gets one tenth of what remains of the collateral."""
 
 
@@ -181,7 +181,7 @@ def split(turn: Turn, parties: Parties, reporter: Address) -> None:
     repair = repair_cost(old.terms.repair_price, old.leaves)
     client_part = min(old.collateral, repair)
     rest = old.collateral - client_part
-    reporter_part = rest // _REPORTER_PART
+    reporter_part = rest // REPORTER_PART
     deal = replace(
         old,
         state=DealState.SLASHED,
