@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _SHOWN = 16
 ANSWER_S = 60.0
 """What an answer by the running node may take: it has to be in a block."""
+
+
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -171,6 +175,36 @@ def convict(session: Session, evidence: Any) -> None:
     session.say(
         f"convicted: entry {done.index:,} ({done.fault}), by {done.contract}, gas {done.gas:,}"
     )
+    session.say("the vault is frozen: dsn escape")
+
+
+@dispute.command()
+@click.argument("note", metavar="NOTE", type=FILE)
+@click.argument("other", metavar="OTHER", type=FILE)
+@pass_session
+def equivocation(session: Session, note: Path, other: Path) -> None:
+    """Show the chain two checkpoints that cannot both be true.
+
+    NOTE and OTHER are checkpoints as the ledger publishes them, of as many entries each, and not
+    the same: the operator shows one ledger to some and another to others. It loses its bond, of
+    which whoever showed it gets a tenth, and the vault is frozen.
+    """
+    from dsn.ledger.checkpoint import MAX_NOTE_BYTES
+
+    def read(path: Path) -> bytes:
+        with path.open("rb") as file:
+            return file.read(MAX_NOTE_BYTES + 1)
+
+    one, another = read(note), read(other)
+
+    async def brought(home: HomeOnChain) -> int:
+        from dsn.apps.chain.accusing import bring_notes
+
+        return await bring_notes(home.chain, one, another, home.params)
+
+    gas = run_on_chain(session, brought)
+    session.emit({"fault": "equivocation", "gas": gas})
+    session.say(f"convicted: two ledgers of one size, gas {gas:,}")
     session.say("the vault is frozen: dsn escape")
 
 

@@ -11,6 +11,15 @@ from dsn.ids import NetworkId
 from dsn.ledger.binding import LedgerRoot
 from dsn.ledger.bodies import Transfer, Withdraw
 from dsn.ledger.cells import CellKind, cell_digest, cell_key
+from dsn.ledger.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    format_checkpoint,
+    log_origin,
+    parse_checkpoint,
+    sign_root,
+)
+from dsn.ledger.onchain.anchor import equivocation_call
 from dsn.ledger.onchain.tuples import account_tuple, place_tuple
 from dsn.ledger.settlement import NO_ADDRESS, Address, SettlementKey
 from dsn.ledger.typed import Domain, sign_typed
@@ -520,6 +529,17 @@ def test_two_roots_of_one_size_convict_the_operator(world: VaultWorld) -> None:
     assert world.vault.call("anchor_count") == 1, "a quorum signed it"
     assert world.code("convict_equivocation", *args) == "convicted_already"
     assert world.code("convict", 99, SAM, sender=JUDGE) == "convicted_already"
+
+
+def test_two_published_notes_of_one_size_convict_the_operator(world: VaultWorld) -> None:
+    domain = world.params.domain
+    notes = []
+    for root in (ROOT, replace(ROOT, state_root=bytes(32))):
+        point = Checkpoint(log_origin(domain.network), *root.values())
+        signed = SignedCheckpoint(point).signed(sign_root(point, domain, OPERATOR))
+        notes.append(parse_checkpoint(format_checkpoint(signed)))
+    call = equivocation_call(notes[0], notes[1], world.params)
+    assert world.code(call.function, *call.args) == ""
 
 
 @pytest.mark.parametrize("field", ["root", "state_root", "epoch"])

@@ -17,9 +17,11 @@ from dsn.apps.chain.under_way import UnderWay
 from dsn.apps.chain.vault import Anchored, Vault
 from dsn.chain import Call, Chain
 from dsn.errors import DsnError, InvalidProof, NotFound, PeerError
+from dsn.ledger.checkpoint import parse_checkpoint
 from dsn.ledger.evidence import convict, decode_evidence
 from dsn.ledger.fraud import Closed, Fraud, Logged
 from dsn.ledger.log import Frontier, Hashes, LogLeaf, Subtree, TreeHead, leaf_hash
+from dsn.ledger.onchain.anchor import equivocation_call
 from dsn.ledger.onchain.cases import on_chain
 from dsn.ledger.params import LedgerParams
 from dsn.ledger.trust import Trust
@@ -86,6 +88,25 @@ async def bring(
     call = Call(*on_chain(shown, params, anchor.number))
     done = await chain.send(call)
     return Convicted(evidence.index, found.fault, anchor.number, call.contract, done.gas)
+
+
+async def bring_notes(chain: Chain, one: bytes, other: bytes, params: LedgerParams) -> int:
+    """Have the chain judge two checkpoints of one size; the gas it took.
+
+    Args:
+        chain: Has the vault.
+        one: A signed note, untrusted.
+        other: Another.
+        params: The ledger's.
+
+    Raises:
+        MalformedMessage: One is no checkpoint.
+        InvalidSignature, InvalidProof: As ``equivocation_call``.
+        ChainRefused: ``convicted_already``.
+        LimitReached: ``not_enough_gas``.
+    """
+    call = equivocation_call(parse_checkpoint(one), parse_checkpoint(other), params)
+    return (await chain.send(Call(*call))).gas
 
 
 async def _under(fraud: Fraud, anchor: Anchored, copies: Sequence[LogCopy]) -> Fraud:

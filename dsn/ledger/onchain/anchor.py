@@ -1,11 +1,11 @@
-"""A note that operator and witnesses signed for a chain, as the vault takes it.
+"""Notes that operator and witnesses signed for a chain, as the vault takes them.
 
 Spec: docs/spec/chain.md#anchors.
 """
 
 from __future__ import annotations
 
-from dsn.errors import InvalidSignature
+from dsn.errors import InvalidProof, InvalidSignature
 from dsn.ledger.checkpoint import SignedCheckpoint, cosigned_roots, verify_root
 from dsn.ledger.onchain.calls import OnChain
 from dsn.ledger.params import LedgerParams
@@ -36,3 +36,32 @@ def anchor_call(signed: SignedCheckpoint, params: LedgerParams) -> OnChain:
     root = tuple(signed.checkpoint.ledger_root.values())
     signatures = list(found.values())[: params.quorum]
     return OnChain("Vault", "anchor", (root, signed.root_signature(params.operator), signatures))
+
+
+def equivocation_call(
+    one: SignedCheckpoint, other: SignedCheckpoint, params: LedgerParams
+) -> OnChain:
+    """``Vault.convict_equivocation``: the operator signed two contents of one size.
+
+    Args:
+        one: Untrusted.
+        other: Untrusted.
+        params: The network's.
+
+    Raises:
+        InvalidSignature: ``unsigned_checkpoint``, ``invalid_signature`` or
+            ``malleated_signature``: not both have the operator's line for a chain.
+        InvalidProof: ``no_fault``: both can be true, as far as a chain can tell.
+    """
+    args = list[object]()
+    for signed in (one, other):
+        verify_root(signed, params.domain, params.operator)
+        root = tuple(signed.checkpoint.ledger_root.values())
+        args += root, signed.root_signature(params.operator)
+    if one.checkpoint.size != other.checkpoint.size or args[0] == args[2]:
+        raise InvalidProof(
+            f"checkpoints of {one.checkpoint.size} and {other.checkpoint.size} entries, two "
+            "different ones of one size needed",
+            code="no_fault",
+        )
+    return OnChain("Vault", "convict_equivocation", tuple(args))

@@ -112,6 +112,14 @@ def test_evidence_that_is_none(dsn: Run, home: Home, tmp_path: Path) -> None:
     assert refused(dsn("dispute", "convict", tmp_path / "file")) == "no_chain"
 
 
+def test_notes_that_are_none(dsn: Run, home: Home, tmp_path: Path) -> None:
+    (tmp_path / "note").write_bytes(b"nothing")
+    assert (
+        refused(dsn("dispute", "equivocation", tmp_path / "note", tmp_path / "note")) == "no_chain"
+    )
+    assert refused(dsn("dispute", "equivocation", tmp_path / "note", tmp_path / "gone")) == "usage"
+
+
 def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     for args in [*COMMANDS, ("dispute", "answer"), ("dispute", "convict")]:
         words = [each for each in args if each.isalpha()]

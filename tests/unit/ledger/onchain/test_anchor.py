@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from dsn.errors import InvalidSignature
+from dsn.errors import InvalidProof, InvalidSignature
 from dsn.ids import NetworkId
 from dsn.ledger.checkpoint import (
     Checkpoint,
@@ -15,7 +16,7 @@ from dsn.ledger.checkpoint import (
     log_origin,
     sign_root,
 )
-from dsn.ledger.onchain.anchor import anchor_call
+from dsn.ledger.onchain.anchor import anchor_call, equivocation_call
 from dsn.ledger.onchain.calls import OnChain
 from dsn.ledger.typed import Domain, digest
 from tests.support.ledger_world import CHAIN_PARAMS, COSIGNERS, KEYS
@@ -94,3 +95,29 @@ def spelled_again(signed: SignedCheckpoint) -> SignedCheckpoint:
     line, *rest = signed.signatures
     spoiled = line.signature[:64] + bytes([line.signature[64] - 27])
     return replace(signed, signatures=(replace(line, signature=spoiled), *rest))
+
+
+def test_two_notes_of_one_size_convict_the_operator() -> None:
+    forked = replace(POINT, state_root=b"\x03" * 32)
+    other = SignedCheckpoint(forked).signed(sign_root(forked, DOMAIN, KEYS["operator"]))
+    call = equivocation_call(note(0), other, PARAMS)
+    assert (call.contract, call.function) == ("Vault", "convict_equivocation")
+    first = KEYS["operator"].sign(digest(DOMAIN, POINT.ledger_root))
+    second = KEYS["operator"].sign(digest(DOMAIN, forked.ledger_root))
+    assert call.args == (ROOT, first, (*ROOT[:2], b"\x03" * 32, 4), second)
+
+
+@pytest.mark.parametrize("changes", [{}, {"size": 10}, {"size": 8, "state_root": b"\x03" * 32}])
+def test_notes_that_can_both_be_true_convict_nobody(changes: dict[str, Any]) -> None:
+    point = replace(POINT, **changes)
+    other = SignedCheckpoint(point).signed(sign_root(point, DOMAIN, KEYS["operator"]))
+    with pytest.raises(InvalidProof) as refused:
+        equivocation_call(note(), other, PARAMS)
+    assert refused.value.detail_code == "no_fault"
+
+
+def test_a_note_that_the_operator_did_not_sign_convicts_nobody() -> None:
+    forked = replace(POINT, root=b"\x03" * 32)
+    forged = SignedCheckpoint(forked).signed(sign_root(forked, DOMAIN, KEYS["sam"]))
+    with pytest.raises(InvalidSignature):
+        equivocation_call(note(), forged, PARAMS)
