@@ -46,7 +46,7 @@ async def clean(alone: None) -> AsyncIterator[None]:
     async with asyncio.timeout(60):
         yield
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads, "one of an earlier test may have ended meanwhile"
 
 
 def contact(number: int, address: str = "") -> Contact:

@@ -298,7 +298,8 @@ async def test_a_stopping_server_lets_idle_streams_go(connections: Connections) 
     await server.stop(60)
     with pytest.raises(TransportError) as ended:
         await stream.read()
-    assert ended.value.detail_code == "stopping"
+    # on a busy machine the end of the connection overtakes the word
+    assert ended.value.detail_code in ("stopping", "unreachable")
 
 
 async def test_connections_fall_out_of_the_cache_without_harm(node: Contact) -> None:
