@@ -25,7 +25,8 @@ def bond(session: Session, amount: int | None, reclaim: bool) -> None:
     can add to it or take it back, the latter when the vault is frozen and everybody had the time
     to leave.
     """
-    from dsn.apps.chain.bond import bond_of, post_bond, reclaim_bond
+    from dsn.apps.chain.bond import post_bond, reclaim_bond
+    from dsn.apps.chain.vault import Vault
 
     if reclaim and amount is not None:
         raise UsageError("--reclaim takes all of it", hint="leave the amount out")
@@ -34,7 +35,7 @@ def bond(session: Session, amount: int | None, reclaim: bool) -> None:
         if reclaim:
             return await reclaim_bond(home.chain, home.params)
         if amount is None:
-            return await bond_of(home.chain)
+            return await Vault(home.chain).bond()
         return await post_bond(home.chain, home.params, home.under_way, amount)
 
     found = run_on_chain(session, done)

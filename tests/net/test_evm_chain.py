@@ -180,7 +180,6 @@ async def test_nothing_was_demanded(world: World) -> None:
     async with world.chain() as chain:
         disputes = Disputes(chain)
         assert await disputes.slash_of(b"\1" * 32) is None
-        assert await disputes.demand_of(b"\1" * 32) is None
         assert (await disputes.slashes_since(0))[0] == []
         assert (await disputes.demands_since(0))[0] == []
 

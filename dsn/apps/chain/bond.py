@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from dsn.apps.chain.paying_in import DEPOSIT, ERC20, DepositPlan, units_of
 from dsn.apps.chain.under_way import UnderWay
+from dsn.apps.chain.vault import Vault
 from dsn.chain import Call, Chain
 from dsn.errors import ConfigError, LimitReached, UsageError
 from dsn.ledger.params import LedgerParams
-
-
-async def bond_of(chain: Chain) -> int:
-    """What is at stake, in base units."""
-    return int(await chain.read(Call("Vault", "bond")))
 
 
 def check_operator(chain: Chain, params: LedgerParams) -> None:
@@ -53,7 +49,7 @@ async def post_bond(chain: Chain, params: LedgerParams, under_way: UnderWay, amo
             )
         await chain.send(Call(ERC20, "approve", (params.domain.vault, amount)))
         await chain.send(Call("Vault", "post_bond", (amount,)), final=True)
-    return await bond_of(chain)
+    return await Vault(chain).bond()
 
 
 async def reclaim_bond(chain: Chain, params: LedgerParams) -> int:

@@ -19,7 +19,7 @@ from dsn.apps.chain.replay import LedgerAt, LogCopy, before_any, replay, root_of
 from dsn.apps.chain.under_way import Notice, UnderWay
 from dsn.apps.chain.vault import Times, Vault
 from dsn.chain import Call, Chain
-from dsn.errors import ChainRefused
+from dsn.errors import ChainRefused, DsnError
 from dsn.ids import DealId
 from dsn.ledger.bodies import SignedVoucher
 from dsn.ledger.cells import DealCell, DealState
@@ -148,6 +148,8 @@ class Leaving:
         else:
             await self._leave(run, now_s, opens_s + times.voucher_s)
             await self._collect(run)
+        if run.failed is not None:
+            raise run.failed
         total, owed = await self._credited(), await self._vault.owed(self._me)
         run.credited.update(self._load().rows)
         run.credited["other"] = total - run.credited.total()
@@ -242,14 +244,20 @@ class Leaving:
             await self._send_all(run, [OnChain("Vault", "collect", (self._me,))])
 
     async def _send_all(self, run: _Run, calls: Iterable[OnChain]) -> None:
-        """Have ``calls`` done for good; what somebody else has done is done."""
+        """Have ``calls`` done for good; what somebody else has done is done.
+
+        One that fails holds up no other, nor any later step: ``run`` remembers the first.
+        """
         waiting = list(calls)
         for at in range(0, len(waiting), _AT_ONCE):
             some = (self._send(Call(*each)) for each in waiting[at : at + _AT_ONCE])
             for outcome in await asyncio.gather(*some, return_exceptions=True):
-                if isinstance(outcome, BaseException):
+                if isinstance(outcome, DsnError):
+                    run.failed = run.failed or outcome
+                elif isinstance(outcome, BaseException):
                     raise outcome
-                run.gas += outcome
+                else:
+                    run.gas += outcome
 
     async def _send(self, call: Call) -> int:
         try:
@@ -300,6 +308,7 @@ class _Run:
     def __init__(self) -> None:
         self.credited, self.waiting = Counter[str](), list[Waiting]()
         self.gas, self.left = 0, False
+        self.failed: DsnError | None = None
 
     def wait(self, what: str, since_s: int) -> None:
         self.waiting.append(Waiting(what, since_s))

@@ -27,7 +27,7 @@ from dsn.chain import Chain
 from dsn.config import ChainSettings
 from dsn.dht.contact import Contact
 from dsn.dht.network import Network
-from dsn.errors import ConfigError, DsnError
+from dsn.errors import ConfigError, DsnError, LimitReached
 from dsn.ids import DealId, format_node_id
 from dsn.ledger.bodies import SignedVoucher
 from dsn.ledger.params import LedgerParams
@@ -80,7 +80,8 @@ def _witnessed(contact: Contact, connections: Connections) -> ServedLog:
             return await peer.get_tile(path)
         except DsnError as error:
             bundle = parse_path(path)
-            if error.detail_code != TOO_LARGE or not isinstance(bundle, Bundle):
+            large = isinstance(error, LimitReached) or error.detail_code == TOO_LARGE
+            if not large or not isinstance(bundle, Bundle):
                 raise
         first = bundle.index * TILE_WIDTH
         leaves = [await peer.get_tile(f"leaf/{first + at}") for at in range(bundle.width)]

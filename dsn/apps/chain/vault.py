@@ -111,10 +111,6 @@ class Vault:
         size, epoch, time_s, root, state_root = await self._read("anchors", number)
         return Anchored(number, size, epoch, time_s, root, state_root)
 
-    async def is_final(self, number: int) -> bool:
-        """Whether the anchor ``number`` can be withdrawn against, and never be dropped."""
-        return bool(await self._read("is_final", number))
-
     async def frozen_at(self) -> int:
         """When the vault was frozen, in Unix seconds; 0 if it is not."""
         return int(await self._read("frozen_at"))
@@ -156,14 +152,6 @@ class Disputes:
         """Those in final blocks from ``number`` on, and the block to ask from the next time."""
         found, after = await self._chain.events("Dispute", "Slashed", number, final=True)
         return [_slashed(each.values) for each in found], after
-
-    async def demand_of(self, deal: bytes) -> Demanded | None:
-        """The demand that is pending on a deal now, not yet final."""
-        found = await self._chain.read(Call("Dispute", "demands", (deal,)))
-        asker, deadline_s, provider, leaf, number, _, _ = found
-        if not deadline_s:
-            return None
-        return Demanded(deal, Address(provider), Address(asker), leaf, number, deadline_s)
 
     async def demands_since(self, number: int) -> tuple[list[Demanded], int]:
         """Those from block ``number`` on, and the block to ask from the next time.

@@ -16,7 +16,7 @@ import structlog
 
 from dsn.apps.ledgerd.desk import Desk
 from dsn.apps.ledgerd.epochs import Sleep
-from dsn.errors import ChainRefused, TransportError
+from dsn.errors import ChainRefused, PeerError, TransportError
 from dsn.store.files import write_atomic
 
 RETRY_S: Final = 5.0
@@ -88,7 +88,7 @@ class Intake(Generic[_T]):
         """Look once, and enter what is new; whether the chain told, without a gap."""
         try:
             found, after = await self._read(self._mark.number)
-        except (TransportError, ChainRefused) as error:
+        except (TransportError, ChainRefused, PeerError) as error:
             _log.warning("chain", code=error.detail_code, reason=error.message)
             return False
         for each in found:

@@ -7,13 +7,13 @@ Spec: docs/spec/chain.md#escape.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dsn.errors import NotFound
 from dsn.ids import DealId
 from dsn.ledger.bodies import SignedVoucher
-from dsn.ledger.cells import AccountCell, CellKind, DealCell, DealState, cell_key
+from dsn.ledger.cells import AccountCell, CellKind, DealCell, cell_key
 from dsn.ledger.onchain.calls import OnChain
 from dsn.ledger.onchain.tuples import account_tuple, deal_tuple, place_tuple
 from dsn.ledger.settlement import Address
@@ -50,24 +50,6 @@ def escape_deal(state: State, deal: DealId) -> OnChain:
     shown = deal_tuple(cell), place_tuple(state.tree, cell.key)
     by = account_tuple(provider), place_tuple(state.tree, provider.key)
     return OnChain("Vault", "escape_deal", (*shown, *by))
-
-
-def escape_calls(state: State, account: Address, deals: Iterable[DealId]) -> list[OnChain]:
-    """All that an account does first: itself, and those of its ``deals`` that are not closed.
-
-    Args:
-        state: As the vault's last anchor has it.
-        account: Whose.
-        deals: Those it is or was a party to, any others that it knows; unknown ones, which were
-            opened after the anchor, are passed over.
-    """
-    known = (state.cell(CellKind.DEAL, deal) for deal in deals)
-    locked = [
-        cell.deal
-        for cell in known
-        if isinstance(cell, DealCell) and cell.state is not DealState.CLOSED
-    ]
-    return [escape_account(state, account), *(escape_deal(state, deal) for deal in locked)]
 
 
 def redeem_calls(vouchers: Sequence[SignedVoucher]) -> list[OnChain]:

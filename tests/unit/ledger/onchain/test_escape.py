@@ -10,13 +10,12 @@ import pytest
 from dsn.errors import NotFound
 from dsn.ids import DealId
 from dsn.ledger.bodies import Agreed, CloseDeal, SignedVoucher
-from dsn.ledger.cells import CellKind, DealCell, cell_digest, cell_key
+from dsn.ledger.cells import CellKind, cell_digest, cell_key
 from dsn.ledger.deal import Close
 from dsn.ledger.onchain.calls import OnChain
 from dsn.ledger.onchain.escape import (
     BATCH,
     escape_account,
-    escape_calls,
     escape_deal,
     finish_call,
     redeem_calls,
@@ -99,17 +98,6 @@ def test_a_deal_that_the_state_does_not_have_shows_nothing() -> None:
     with pytest.raises(NotFound) as caught:
         escape_deal(ledger.state, NO_DEAL)
     assert caught.value.detail_code == "no_deal"
-
-
-def test_an_account_leaves_with_the_deals_that_lock_something() -> None:
-    ledger, deal, gone = world()
-    assert isinstance(ledger.state.cell(CellKind.DEAL, gone), DealCell)
-    calls = escape_calls(ledger.state, address("paul"), [gone, NO_DEAL, deal])
-    assert calls == [
-        escape_account(ledger.state, address("paul")),
-        escape_deal(ledger.state, deal),
-    ]
-    assert escape_calls(ledger.state, STRANGER, []) == [escape_account(ledger.state, STRANGER)]
 
 
 def test_vouchers_go_in_batches_with_their_signatures_taken_apart() -> None:
