@@ -13,7 +13,7 @@ import pytest
 from dsn.apps.chain.escape import Leaving, Left
 from dsn.apps.chain.under_way import UnderWay
 from dsn.chain import Call
-from dsn.errors import InvalidProof, NotFound
+from dsn.errors import ChainRefused, InvalidProof, NotFound
 from dsn.ids import DealId
 from dsn.ledger.bodies import Claim, CloseDeal, SignedVoucher, Transfer, Withdraw
 from dsn.ledger.cells import DealState
@@ -184,6 +184,21 @@ async def test_a_better_voucher_can_follow(town: Town) -> None:
     assert left.credited[f"vouchers {deal.hex()}"] == 250
     assert left.owed == 0 and left.paid == left.credited.total()
     assert (await town.leaving("paul").turn()).gas == 0
+
+
+async def test_a_step_that_fails_holds_up_no_other(town: Town) -> None:
+    deal = open_deal(town)
+    town.anchor()
+    signed = town.promise(deal, 100)
+    town.vouchers[deal, False] = replace(signed, signature=bytes(64) + b"\x1b")
+    town.freeze(LEAVES_S)
+    with pytest.raises(ChainRefused) as refused:
+        await town.leaving("paul").turn()
+    assert refused.value.detail_code == "invalid_signature"
+    assert town.evm.state.units[address("paul")] > 0, "the account left all the same"
+    town.vouchers[deal, False] = signed
+    left = await town.leaving("paul").turn()
+    assert left.credited[f"vouchers {deal.hex()}"] == 100 and left.owed == 0
 
 
 async def test_more_vouchers_than_fit_a_call(town: Town) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -12,7 +12,7 @@ import pytest
 from dsn.apps.ledgerd.deposits import Deposits
 from dsn.apps.ledgerd.intake import Intake
 from dsn.apps.ledgerd.judged import JudgedSlashes
-from dsn.errors import DataLost, DsnError
+from dsn.errors import DataLost, DsnError, MalformedMessage
 from dsn.ledger.bodies import Deposit, Kind
 from dsn.ledger.entry import Entry
 from dsn.ledger.settlement import Address, SettlementKey
@@ -83,11 +83,18 @@ async def test_what_is_not_final_waits(tmp_path: Path) -> None:
         assert has(rig, ANN) == [5]
 
 
-async def test_a_silent_chain_is_asked_again(tmp_path: Path) -> None:
+def garbled() -> None:
+    raise MalformedMessage("the endpoint gives no events")
+
+
+@pytest.mark.parametrize("failing", [silence, garbled])
+async def test_a_chain_that_fails_is_asked_again(
+    tmp_path: Path, failing: Callable[[], None]
+) -> None:
     chain = MemoryChain()
     async with taking(tmp_path, chain) as (rig, deposits):
         chain.deposit(ANN, 5)
-        chain.refusal = silence
+        chain.refusal = failing
         assert not await deposits.step()
         chain.refusal = lambda: None
         assert await deposits.step()
