@@ -155,9 +155,10 @@ class Endpoint:
         at = "pending" if pending else "latest"
         return quantity(await self._learn("eth_getTransactionCount", hexed(account), at))
 
-    async def has_code(self, account: Address) -> bool:
-        """Whether a contract stands at the address."""
-        return bool(data(await self._learn("eth_getCode", hexed(account), "latest")))
+    async def has_code(self, account: Address, number: int | None = None) -> bool:
+        """Whether a contract stands at the address, after block ``number`` or now."""
+        at = "latest" if number is None else hex(number)
+        return bool(data(await self._learn("eth_getCode", hexed(account), at)))
 
     async def call(self, request: dict[str, str], number: int | None = None) -> bytes:
         """What a contract returns, by the state after block ``number`` or now.

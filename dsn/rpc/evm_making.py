@@ -8,6 +8,7 @@ Spec: docs/spec/chain.md#deployment; EIP-161, EIP-684.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -84,6 +85,25 @@ class Maker:
     async def exists(self, place: Address) -> bool:
         """Whether a contract is there."""
         return await self._endpoint.has_code(place)
+
+    async def stands(self, place: Address) -> bool:
+        """Whether a contract is there, once that is final.
+
+        Raises:
+            Unreachable: ``chain_unreachable``: no blocks make it final.
+        """
+        pace = self._endpoint.pace
+        try:
+            async with asyncio.timeout(pace.mined_s):
+                while await self.exists(place):
+                    head = await self._endpoint.head()
+                    settled = head.number - self._finality
+                    if settled >= 0 and await self._endpoint.has_code(place, settled):
+                        return True
+                    await asyncio.sleep(pace.poll_s)
+        except TimeoutError:
+            raise self._endpoint.unreachable("the contracts become final too slowly") from None
+        return False
 
     async def make(
         self, contract: str, values: Mapping[str, Any], nonce: int, *, final: bool = False

@@ -34,7 +34,7 @@ SECRET = "k3y-0f-the-endpoint"
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     """A network's contracts on a node that mines what it gets at once; tests share them."""
-    with running_evm() as evm:  # TEMPORARY
+    with running_evm() as evm:
         evm.rpc("anvil_setLoggingEnabled", False)
         yield asyncio.run(World.on(evm))
 
@@ -109,6 +109,36 @@ async def test_a_deployment_that_broke_off_goes_on_where_it_was(world: World) ->
         await deploy(maker, world.params, Deployment(NO_ADDRESS), gas.__setitem__)
     assert gas == {}
     assert world.evm.nonce(OPERATOR.address) == before
+
+
+class Early(Maker):
+    """Looks for each contract a moment before the block that has it."""
+
+    async def exists(self, place: Address) -> bool:
+        seen, self.seen = place in self.seen, self.seen | {place}
+        return seen and await super().exists(place)
+
+    seen = frozenset[Address]()
+
+
+async def test_calls_of_a_broken_off_deployment_that_are_mined_meanwhile_count(
+    world: World,
+) -> None:
+    gas = dict[str, int]()
+    before = world.evm.nonce(OPERATOR.address)
+    world.evm.mine(FINALITY)
+    async with Early(world.evm.url, OPERATOR, finality=FINALITY, pace=PACE) as maker:
+        await deploy(maker, world.params, Deployment(NO_ADDRESS), gas.__setitem__)
+    assert gas == {}
+    assert world.evm.nonce(OPERATOR.address) == before
+
+
+async def test_a_deployment_whose_last_contract_is_never_final_ends(world: World) -> None:
+    pace = replace(PACE, mined_s=0.5)
+    async with Maker(world.evm.url, OPERATOR, finality=1_000_000, pace=pace) as maker:
+        with pytest.raises(ExceptionGroup) as caught:
+            await deploy(maker, world.params, Deployment(NO_ADDRESS))
+    assert caught.value.subgroup(Unreachable).exceptions == caught.value.exceptions
 
 
 async def test_a_vault_that_another_account_would_make_is_not_begun(world: World) -> None:

@@ -108,6 +108,7 @@ async def deploy(
     Raises:
         ConfigError: ``wrong_chain``; ``bad_vault_place``: the vault's is not a place of this
             account's.
+        ExceptionGroup: Of what stopped contracts, as follows.
         ChainRefused: A constructor refuses; ``nonce_taken``.
         LimitReached: ``not_enough_gas``.
         Unreachable: ``chain_unreachable``.
@@ -167,17 +168,21 @@ async def _first_nonce(maker: Maker, vault: Address) -> int:
 
 
 async def _make(maker: Maker, name: str, values: Mapping[str, Any], nonce: int, tell: Tell) -> None:
+    """Make one, unless it stands or an earlier run's call for it was still on its way."""
     place = maker.place(nonce)
-    if await maker.exists(place):
-        return
-    if await maker.count() > nonce:
+    try:
+        if not await maker.exists(place):
+            tell(name, (await maker.make(name, values, nonce, final=True)).gas)
+            return
+    except ChainRefused as refused:
+        if refused.detail_code != "nonce_taken":
+            raise
+    if not await maker.stands(place):
         raise ChainRefused(
             f"{name} should be at {format_address(place)}, but something else was sent instead",
             code="nonce_taken",
             hint="found the network anew; use the key for nothing else meanwhile",
         )
-    done = await maker.make(name, values, nonce, final=True)
-    tell(name, done.gas)
 
 
 def _bad(reason: str) -> ConfigError:
