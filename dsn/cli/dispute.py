@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from dsn.cli.onchain import deal_argument, parse_deal, run_on_chain
+from dsn.cli.onchain import deal_argument, log_option, parse_deal, run_on_chain
 from dsn.cli.session import Session, pass_session
 from dsn.errors import LimitReached, NotFound
 from dsn.ids import DealId, format_node_id
 from dsn.ledger.settlement import format_address
 from dsn.store.home import Home
-from dsn.ui.figures import format_date
+from dsn.ui.figures import count, format_date
 from dsn.ui.table import print_table
 
 if TYPE_CHECKING:
+    from dsn.apps.chain.accusing import Convicted
+    from dsn.apps.chain.auditing import Audit
     from dsn.apps.chain.dispute import Asked
     from dsn.apps.chain.home import HomeOnChain
 
@@ -179,6 +182,40 @@ def convict(session: Session, evidence: Any) -> None:
 
 
 @dispute.command()
+@log_option
+@click.option("--convict", "convicts", is_flag=True, help="Have the chain judge what is found.")
+@pass_session
+def audit(session: Session, log: Path | None, convicts: bool) -> int:
+    """Hold what is anchored against its log and against the chain.
+
+    It replays the log, from a witness or a copy here, and says what is wrong: an entry against the
+    rules, an end that is not what was anchored, a log that does not begin as it did, a deposit or a
+    slash of the chain that was made up, or left out for too long. Exits with 1 if something is.
+
+    With --convict it exits with 0 once the chain has judged that: the vault is frozen, and this
+    home gets a tenth of the operator's bond. It costs gas on the chain.
+
+    Signatures are not looked at: 'dsn ledger check' does that, and 'dsn dispute convict' brings
+    its evidence.
+    """
+
+    async def audited(home: HomeOnChain) -> tuple[Audit | None, Convicted | None]:
+        from dsn.apps.chain import auditing
+
+        found = await auditing.audit(
+            home.chain, home.params, home.copies, home.under_way, home.notice
+        )
+        if not convicts or found is None or not found.findings:
+            return found, None
+        return found, await auditing.convict(home.chain, found.findings)
+
+    found, done = run_on_chain(session, audited, log)
+    session.emit(_audit_fields(found, done))
+    session.say(_audit_lines(found, done))
+    return 0 if found is None or not found.findings or done is not None else 1
+
+
+@dispute.command()
 @click.argument("note", metavar="NOTE", type=FILE)
 @click.argument("other", metavar="OTHER", type=FILE)
 @pass_session
@@ -228,6 +265,46 @@ def _deal_of_file(session: Session, target: str, node: str | None) -> DealId:
             hint="'dsn info' names its holders; whoever put it has the deals",
         )
     return deals[int.from_bytes(system_entropy(8), "big") % len(deals)]
+
+
+def _audit_fields(found: Audit | None, done: Convicted | None) -> dict[str, Any]:
+    """The stable output of an audit; without an anchor the figures are null."""
+    anchor = found.anchor if found else None
+    findings = found.findings if found else ()
+    return {
+        "anchor": anchor.number if anchor else None,
+        "size": anchor.size if anchor else None,
+        "epoch": anchor.epoch if anchor else None,
+        "deposits": found.deposits if found else None,
+        "slashes": found.slashes if found else None,
+        "findings": [
+            {"anchor": each.anchor, "index": each.index, "fault": each.fault, "text": each.text}
+            for each in findings
+        ],
+        "convicted": asdict(done) if done else None,
+    }
+
+
+def _audit_lines(found: Audit | None, done: Convicted | None) -> Iterator[str]:
+    if found is None:
+        yield "nothing is anchored"
+        return
+    anchor = found.anchor
+    for each in found.findings:
+        yield f"anchor {each.anchor:,} is wrong ({each.fault}): {each.text}"
+    if not found.findings:
+        yield f"anchor {anchor.number:,} is right: {_figures(found)}"
+    elif done is None:
+        yield "have the operator convicted: dsn dispute audit --convict"
+    else:
+        yield f"convicted: {done.fault}, by {done.contract}, gas {done.gas:,}"
+        yield "the vault is frozen: dsn escape"
+
+
+def _figures(found: Audit) -> str:
+    said = count(found.deposits, "deposit"), count(found.slashes, "slash", "slashes")
+    entries = count(found.anchor.size, "entry", "entries")
+    return f"{entries} up to epoch {found.anchor.epoch:,}, held against {said[0]} and {said[1]}"
 
 
 def _fields(asked: Asked) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dsn.cli.onchain import run_on_chain, units
+from dsn.cli.onchain import log_option, run_on_chain, units
 from dsn.cli.session import Session, pass_session
 from dsn.ui.figures import format_date
 from dsn.ui.table import fields
@@ -22,12 +22,7 @@ _SHOWN = 16
 
 
 @click.command()
-@click.option(
-    "--log",
-    metavar="DIR",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A ledger's or witness's directory to take the log from.",
-)
+@log_option
 @pass_session
 def escape(session: Session, log: Path | None) -> None:
     """Leave the vault on the chain with all that is this home's.

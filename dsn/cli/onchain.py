@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import click
+
 from dsn.cli.secrets import passphrase
 from dsn.cli.session import Session
 from dsn.errors import UsageError
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
     from dsn.apps.chain.home import HomeOnChain
 
 Result = TypeVar("Result")
+log_option = click.option(
+    "--log",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A ledger's or witness's directory to take the log from.",
+)
+"""For commands that replay it."""
 
 
 def run_on_chain(

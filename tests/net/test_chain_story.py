@@ -66,6 +66,7 @@ def test_the_story_of_a_network_on_a_chain(folder: Path, tmp_path: Path) -> None
     deposits(client)
     stores_for_some_epochs(folder, client, tmp_path)
     asks_for_a_leaf(client)
+    audits(client)
     takes_out_what_it_earned(node)
     homes = {Path(each["home"]).name: Path(each["home"]) for each in network["processes"]}
     homes = {"client": client} | {name: home for name, home in homes.items() if name != "chain"}
@@ -130,6 +131,13 @@ def asks_for_a_leaf(client: Path) -> None:
         assert time.monotonic() < deadline_s
     late = dsn("dispute", "slash", opened["deal"], "--json", home=client)
     assert late.fields["error"]["code"] == "no_demand"
+
+
+def audits(client: Path) -> None:
+    """What is anchored is what the log says, and the chain."""
+    found = dsn("dispute", "audit", "--json", home=client).check().fields
+    assert (found["findings"], found["convicted"]) == ([], None)
+    assert found["size"] > 0 and found["deposits"] > 0
 
 
 def all_leave(folder: Path, homes: dict[str, Path]) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from dsn.apps.chain.replay import LogCopy, root_of
+from dsn.apps.chain.replay import LogCopy, read_log, root_of
 from dsn.apps.chain.under_way import UnderWay
 from dsn.apps.chain.vault import Anchored, Vault
 from dsn.chain import Call, Chain
@@ -20,7 +20,7 @@ from dsn.errors import DsnError, InvalidProof, NotFound, PeerError
 from dsn.ledger.checkpoint import parse_checkpoint
 from dsn.ledger.evidence import convict, decode_evidence
 from dsn.ledger.fraud import Closed, Fraud, Logged
-from dsn.ledger.log import Frontier, Hashes, LogLeaf, Subtree, TreeHead, leaf_hash
+from dsn.ledger.log import Hashes, LogLeaf
 from dsn.ledger.onchain.anchor import equivocation_call
 from dsn.ledger.onchain.cases import on_chain
 from dsn.ledger.params import LedgerParams
@@ -111,22 +111,7 @@ async def bring_notes(chain: Chain, one: bytes, other: bytes, params: LedgerPara
 
 async def _under(fraud: Fraud, anchor: Anchored, copies: Sequence[LogCopy]) -> Fraud:
     """The same step with its proofs in the log of ``anchor``."""
-    for copy in copies:
-        nodes, frontier, leaves = dict[Subtree, bytes](), Frontier(), list[LogLeaf]()
-        try:
-            async for some in copy.leaves(anchor.size):
-                frontier, grown = frontier.extend(leaf_hash(each.encode()) for each in some)
-                nodes |= grown
-                leaves += some
-        except DsnError:
-            continue
-        if frontier.head == TreeHead(anchor.size, anchor.root):
-            return _proven(fraud, leaves, nodes.__getitem__)
-    raise NotFound(
-        f"no copy of the log comes to the anchored {anchor.size:,} entries",
-        code="no_log",
-        hint="name a ledger's or a witness's directory with --log DIR",
-    )
+    return _proven(fraud, *await read_log(root_of(anchor), copies))
 
 
 def _proven(fraud: Fraud, leaves: Sequence[LogLeaf], hashes: Hashes) -> Fraud:

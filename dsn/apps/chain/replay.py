@@ -10,7 +10,7 @@ Spec: docs/spec/chain.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -21,11 +21,14 @@ from dsn.apps.chain.vault import Anchored
 from dsn.apps.ledger.memory import Memory
 from dsn.errors import DsnError, InvalidProof, NotFound, TransportError
 from dsn.ledger.binding import LedgerRoot
-from dsn.ledger.cells import AccountCell, Cell, CellKind, DealCell, cell_key
+from dsn.ledger.bodies import Deposit
+from dsn.ledger.cells import AccountCell, Cell, CellKind, DealCell, NetworkCell, cell_key
+from dsn.ledger.disputes import SlashJudged
 from dsn.ledger.entry import Entry
-from dsn.ledger.log import Frontier, LogLeaf, TreeHead, leaf_hash
+from dsn.ledger.log import Frontier, Hashes, LogLeaf, Subtree, TreeHead, leaf_hash
 from dsn.ledger.onchain.tuples import place_tuple
 from dsn.ledger.params import LedgerParams
+from dsn.ledger.radix import StateTree
 from dsn.ledger.rules.moves import apply
 from dsn.ledger.settlement import Address
 from dsn.ledger.state import FIRST_EPOCH, State, genesis
@@ -129,6 +132,75 @@ def root_of(anchor: Anchored) -> LedgerRoot:
     return LedgerRoot(anchor.size, anchor.root, anchor.state_root, anchor.epoch)
 
 
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """An entry that is not as the rules have it; ``fault`` is the code, ``text`` for people."""
+
+    index: int
+    fault: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where the first entries of a log lead, and the ``last`` leaf of them."""
+
+    head: TreeHead
+    last: LogLeaf
+    network: NetworkCell
+    tree: StateTree
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A log from its beginning, whatever its leaves and the anchor say of the state.
+
+    Attributes:
+        copy: Whose it was.
+        at: Where its entries lead, up to the first that the rules refuse.
+        reached: The same at each of the sizes that were asked for.
+        claims: What the operator entered as said by the chain, by the number of the entry.
+        wrong: The first entry that is.
+    """
+
+    copy: LogCopy
+    at: LedgerAt
+    reached: Mapping[int, Reached]
+    claims: Mapping[int, Deposit | SlashJudged]
+    wrong: Wrong | None
+
+
+async def trace(
+    params: LedgerParams, root: LedgerRoot, copies: Iterable[LogCopy], sizes: Sequence[int] = ()
+) -> Traced:
+    """The log at ``root``, from the first of ``copies`` that has it; no signature is looked at.
+
+    Args:
+        params: The ledger's.
+        root: As the chain has it.
+        copies: Of the log; untrusted, asked in turn.
+        sizes: Where to look at the state on the way.
+
+    Raises:
+        NotFound: ``no_log``: no copy comes to ``root``.
+
+    Cost: about 0.15 ms an entry, and a kilobyte of memory a cell.
+    """
+    found = list[str]()
+    for copy in copies:
+        run = _Replay(params, sizes)
+        try:
+            async for leaves in copy.leaves(root.size):
+                await asyncio.to_thread(run.take, leaves)
+            _check_head(run.frontier, root)
+        except DsnError as error:
+            found.append(f"{copy.name}: {error.message}")
+            continue
+        at = LedgerAt(root, run.state, list(run.memory.cells()))
+        return Traced(copy, at, run.reached, run.claims, run.wrong)
+    raise _no_log(root, found)
+
+
 async def replay(params: LedgerParams, root: LedgerRoot, copies: Iterable[LogCopy]) -> LedgerAt:
     """The ledger at ``root``, from the first of ``copies`` that leads there.
 
@@ -142,58 +214,113 @@ async def replay(params: LedgerParams, root: LedgerRoot, copies: Iterable[LogCop
             wrong, and whoever shows the step convicts the operator.
         NotFound: ``no_log``: no copy comes to ``root``.
 
-    Cost: about 0.1 ms an entry, and a kilobyte of memory a cell.
+    Cost: as ``trace``.
+    """
+    traced = await trace(params, root, copies)
+    if traced.at.state.root != root.state_root:
+        wrong = f"; {traced.wrong.text}" if traced.wrong else ""
+        raise InvalidProof(
+            f"the {root.size} anchored entries do not lead to the anchor's state{wrong}",
+            code=WRONG_STATE,
+            hint="the anchor is wrong: 'dsn dispute audit --convict' has it dropped",
+        )
+    return traced.at
+
+
+async def read_log(root: LedgerRoot, copies: Iterable[LogCopy]) -> tuple[Sequence[LogLeaf], Hashes]:
+    """All leaves of the log at ``root``, and its hashes: for proofs.
+
+    Raises:
+        NotFound: ``no_log``: no copy comes to ``root``.
+
+    Cost: some 500 bytes of memory an entry, besides its own.
     """
     found = list[str]()
     for copy in copies:
+        frontier, nodes, leaves = Frontier(), dict[Subtree, bytes](), list[LogLeaf]()
         try:
-            return await _follow(params, root, copy)
+            async for some in copy.leaves(root.size):
+                frontier, grown = await asyncio.to_thread(_extended, frontier, some)
+                nodes |= grown
+                leaves += some
+            _check_head(frontier, root)
         except DsnError as error:
-            if error.detail_code == WRONG_STATE:
-                raise
             found.append(f"{copy.name}: {error.message}")
-    raise NotFound(
-        f"no copy of the log comes to the anchored {root.size} entries"
-        + "".join(f"; {each}" for each in found),
-        code="no_log",
-        hint="name a ledger's or a witness's directory with --log DIR",
-    )
+            continue
+        return leaves, nodes.__getitem__
+    raise _no_log(root, found)
 
 
-async def _follow(params: LedgerParams, root: LedgerRoot, copy: LogCopy) -> LedgerAt:
-    replay = _Replay(params)
-    async for leaves in copy.leaves(root.size):
-        await asyncio.to_thread(replay.take, leaves)
-    if root.size and replay.frontier.head != TreeHead(root.size, root.root):
-        raise InvalidProof(f"{replay.frontier.size} leaves of another log", code="other_log")
-    if replay.fault or replay.state.root != root.state_root:
-        raise InvalidProof(
-            f"the {root.size} anchored entries do not lead to the anchor's state" + replay.fault,
-            code=WRONG_STATE,
-            hint="the anchor is wrong: 'dsn dispute convict EVIDENCE' has it dropped",
-        )
-    return LedgerAt(root, replay.state, list(replay.memory.cells()))
+def state_before(params: LedgerParams, leaves: Sequence[LogLeaf]) -> State:
+    """The state after ``leaves``, which the rules allow."""
+    run = _Replay(params)
+    run.take(leaves)
+    return run.state
 
 
 class _Replay:
     """Leaves applied as they come; which log they are of is known only after the last."""
 
-    def __init__(self, params: LedgerParams) -> None:
+    def __init__(self, params: LedgerParams, sizes: Sequence[int] = ()) -> None:
         self.memory, self.frontier = Memory(genesis(params).cells.values()), Frontier()
-        self.state, self.fault = self.memory.state(params), ""
+        self.state, self._sizes, self._refused = self.memory.state(params), sorted(sizes), False
+        self.reached = dict[int, Reached]()
+        self.claims = dict[int, Deposit | SlashJudged]()
+        self.wrong: Wrong | None = None
 
     def take(self, leaves: Sequence[LogLeaf]) -> None:
-        for index, leaf in enumerate(leaves, self.frontier.size):
-            if not self.fault:
-                self._apply(index, leaf)
-        self.frontier, _ = self.frontier.extend(leaf_hash(leaf.encode()) for leaf in leaves)
+        first, done = self.frontier.size, 0
+        cuts = [size - first for size in self._sizes if first < size <= first + len(leaves)]
+        for cut in (*cuts, len(leaves)):
+            self._take(leaves[done:cut])
+            if cut in cuts:
+                self.reached[first + cut] = Reached(
+                    self.frontier.head, leaves[cut - 1], self.state.network, self.state.tree
+                )
+            done = cut
         self.state = self.memory.absorb(self.state)
+
+    def _take(self, leaves: Sequence[LogLeaf]) -> None:
+        for index, leaf in enumerate(leaves, self.frontier.size):
+            if not self._refused:
+                self._apply(index, leaf)
+        self.frontier, _ = _extended(self.frontier, leaves)
 
     def _apply(self, index: int, leaf: LogLeaf) -> None:
         try:
-            self.state, _ = apply(self.state, Entry.decode(leaf.entry))
+            entry = Entry.decode(leaf.entry)
+            self.state, _ = apply(self.state, entry)
         except DsnError as error:
-            self.fault = f"; entry {index}: {error.message}"
+            self._refused = True
+            self._blame(index, error.detail_code, error.message)
+            return
+        if isinstance(entry.body, Deposit | SlashJudged):
+            self.claims[index] = entry.body
+        if self.wrong is None and leaf.state_root != self.state.root:
+            self._blame(index, "state_root_differs", "it leads to another state than the log says")
+
+    def _blame(self, index: int, fault: str, text: str) -> None:
+        self.wrong = self.wrong or Wrong(index, fault, f"entry {index:,}: {text}")
+
+
+def _extended(
+    frontier: Frontier, leaves: Sequence[LogLeaf]
+) -> tuple[Frontier, Mapping[Subtree, bytes]]:
+    return frontier.extend(leaf_hash(leaf.encode()) for leaf in leaves)
+
+
+def _check_head(frontier: Frontier, root: LedgerRoot) -> None:
+    if root.size and frontier.head != TreeHead(root.size, root.root):
+        raise InvalidProof(f"{frontier.size} leaves of another log", code="other_log")
+
+
+def _no_log(root: LedgerRoot, found: Iterable[str]) -> NotFound:
+    return NotFound(
+        f"no copy of the log comes to the anchored {root.size:,} entries"
+        + "".join(f"; {each}" for each in found),
+        code="no_log",
+        hint="name a ledger's or a witness's directory with --log DIR",
+    )
 
 
 async def read_cell(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from dsn.apps.chain.accusing import EvidenceWatch
+from dsn.apps.chain.auditing import AuditWatch
 from dsn.apps.chain.connect import open_chain
 from dsn.apps.chain.escape import Leaving
 from dsn.apps.chain.replay import LogCopy, ServedLog, StoredLog
@@ -165,7 +166,7 @@ class NodeWatch:
 
 
 class WitnessWatch:
-    """The watch of a witness: it freezes when that is due, leaves, and brings its evidence."""
+    """The watch of a witness: it freezes when that is due, leaves, audits, and brings evidence."""
 
     def __init__(
         self, chain: Chain, network: Network, home: Home, connections: Connections
@@ -179,12 +180,14 @@ class WitnessWatch:
         self._vault = VaultWatch(chain, leaving, freezes=True)
         folder = home.path / EVIDENCE
         self._evidence = EvidenceWatch(chain, params, folder, copies, under_way)
+        self._audit = AuditWatch(chain, params, copies, under_way)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(watch(self._vault.turn, "vault", asyncio.sleep))
             group.create_task(watch(self._evidence.turn, "evidence", asyncio.sleep))
+            group.create_task(watch(self._audit.turn, "audit", asyncio.sleep))
 
 
 def _tell(text: str) -> None:

@@ -6,7 +6,7 @@ Spec: docs/spec/chain.md#vault.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dsn.chain import Call, Chain, Happened
 from dsn.ledger.settlement import NO_ADDRESS, Address
@@ -81,6 +81,13 @@ class Slashed:
     asker: Address
 
 
+class Judged(NamedTuple):
+    """A slash, and when it was made, in Unix seconds."""
+
+    slash: Slashed
+    time_s: int
+
+
 class Vault:
     """Where a network's deposits are, and its ledger is anchored."""
 
@@ -88,13 +95,20 @@ class Vault:
         """Ask it through ``chain``."""
         self._chain = chain
 
-    async def deposit_of(self, account: Address, serial: int) -> int | None:
-        """The amount of an account's ``serial``-th deposit, from 1; ``None`` if none is final."""
+    async def deposit_of(self, account: Address, serial: int, *, final: bool = True) -> int | None:
+        """The amount of an account's ``serial``-th deposit, from 1.
+
+        ``None`` if there is none in the newest block, or with ``final`` in the newest final one.
+        """
         if serial < 1:
             return None
-        before = await self._read("deposited", account, serial - 1, final=True)
-        amount = int(await self._read("deposited", account, serial, final=True) - before)
+        before = await self._read("deposited", account, serial - 1, final=final)
+        amount = int(await self._read("deposited", account, serial, final=final) - before)
         return amount if amount > 0 else None
+
+    async def deposit_time(self, account: Address, serial: int) -> int:
+        """When an account's ``serial``-th deposit was made (Unix seconds); 0 if none is final."""
+        return int(await self._read("deposit_times", account, serial, final=True))
 
     async def deposits_since(self, number: int) -> tuple[list[Deposited], int]:
         """Those in final blocks from ``number`` on, and the block to ask from the next time."""
@@ -144,9 +158,16 @@ class Disputes:
 
     async def slash_of(self, deal: bytes) -> Slashed | None:
         """The slash of a deal, if one is final."""
+        found = await self.judged(deal)
+        return None if found is None else found.slash
+
+    async def judged(self, deal: bytes, *, final: bool = True) -> Judged | None:
+        """As ``slash_of``, with its time; the newest, or the newest that is final."""
         call = Call("Dispute", "slashes", (deal,))
-        number, _, asker = await self._chain.read(call, final=True)
-        return None if asker == NO_ADDRESS else Slashed(deal, number, Address(asker))
+        number, time_s, asker = await self._chain.read(call, final=final)
+        return (
+            None if asker == NO_ADDRESS else Judged(Slashed(deal, number, Address(asker)), time_s)
+        )
 
     async def slashes_since(self, number: int) -> tuple[list[Slashed], int]:
         """Those in final blocks from ``number`` on, and the block to ask from the next time."""

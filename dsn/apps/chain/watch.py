@@ -29,7 +29,7 @@ from dsn.ids import DealId
 POLL_S: Final = 5.0
 """Between two looks at the chain."""
 AGAIN_S: Final = 600
-"""Between two tries to leave while nothing says when there is more to do."""
+"""Between two tries of what takes a replay, while nothing says when there is more to do."""
 Ids = Callable[[], Awaitable[Sequence[DealId]]]
 _WHAT: Final = "watch"
 _log = structlog.get_logger("chain")

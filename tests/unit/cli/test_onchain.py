@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 
+from dsn.apps.chain.accusing import Convicted
+from dsn.apps.chain.auditing import Audit, Finding
 from dsn.apps.chain.escape import Left, Waiting
 from dsn.apps.chain.paying_out import Withdrawn
-from dsn.cli import escape, wallet
+from dsn.apps.chain.vault import Anchored
+from dsn.cli import dispute, escape, wallet
 from dsn.cli.main import main
 from dsn.cli.onchain import parse_deal, units
 from dsn.dht.network import Genesis, format_network, sign_network
+from dsn.ledger.onchain.calls import OnChain
 from dsn.ledger.settlement import Address
 from dsn.ledger.typed import Domain
 from dsn.store.home import Home
@@ -35,6 +39,8 @@ COMMANDS = [
     ("dispute", "open", DEAL),
     ("dispute", "slash", DEAL),
     ("dispute", "ls"),
+    ("dispute", "audit"),
+    ("dispute", "audit", "--convict"),
     ("escape",),
 ]
 
@@ -97,6 +103,7 @@ def test_a_home_without_an_endpoint_is_told(home: Home, dsn: Run, args: tuple[st
         ("bad_id", ("dispute", "answer", "ab" * 31)),
         ("usage", ("dispute", "open", DEAL, "--leaf", "-1")),
         ("usage", ("escape", "--log", "/does/not/exist")),
+        ("usage", ("dispute", "audit", "--log", "/does/not/exist")),
     ],
 )
 def test_bad_input(dsn: Run, code: str, args: tuple[str, ...]) -> None:
@@ -189,3 +196,55 @@ def test_an_escape_ends_with_figures() -> None:
     ]
     none = escape._fields(replace(left, frozen_s=0, size=None))
     assert (none["frozen_s"], none["size"]) == (None, None)
+
+
+ANCHOR = Anchored(3, 1_200, 9, 1_700_000_000, bytes(32), bytes(32))
+MISSING = Finding(3, 1_199, "deposit_omitted", "it is without deposit 2", OnChain("FraudLog", "x"))
+DONE = Convicted(1_199, "deposit_omitted", 3, "FraudLog", 500_000)
+
+
+def test_an_audit_ends_with_figures() -> None:
+    right = Audit(ANCHOR, 14, 1, ())
+    assert list(dispute._audit_lines(right, None)) == [
+        "anchor 3 is right: 1,200 entries up to epoch 9, held against 14 deposits and 1 slash"
+    ]
+    assert list(dispute._audit_lines(None, None)) == ["nothing is anchored"]
+    none = dispute._audit_fields(None, None)
+    assert (none["anchor"], none["findings"]) == (None, [])
+    assert none.keys() == dispute._audit_fields(right, None).keys()
+
+
+def test_an_audit_names_what_is_wrong() -> None:
+    wrong = Audit(ANCHOR, 14, 0, (MISSING,))
+    said = "anchor 3 is wrong (deposit_omitted): it is without deposit 2"
+    assert list(dispute._audit_lines(wrong, None)) == [
+        said,
+        "have the operator convicted: dsn dispute audit --convict",
+    ]
+    assert list(dispute._audit_lines(wrong, DONE)) == [
+        said,
+        "convicted: deposit_omitted, by FraudLog, gas 500,000",
+        "the vault is frozen: dsn escape",
+    ]
+    assert dispute._audit_fields(wrong, DONE) == {
+        "anchor": 3,
+        "size": 1_200,
+        "epoch": 9,
+        "deposits": 14,
+        "slashes": 0,
+        "findings": [
+            {
+                "anchor": 3,
+                "index": 1_199,
+                "fault": "deposit_omitted",
+                "text": "it is without deposit 2",
+            }
+        ],
+        "convicted": {
+            "index": 1_199,
+            "fault": "deposit_omitted",
+            "anchor": 3,
+            "contract": "FraudLog",
+            "gas": 500_000,
+        },
+    }

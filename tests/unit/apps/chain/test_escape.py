@@ -298,7 +298,7 @@ async def test_an_anchor_that_its_log_does_not_lead_to_is_told(town: Town) -> No
     with pytest.raises(InvalidProof) as wrong:
         await town.leaving("alice").turn()
     assert wrong.value.detail_code == "state_root"
-    assert "dsn dispute convict" in wrong.value.hint
+    assert "dsn dispute audit" in wrong.value.hint
 
 
 @pytest.mark.parametrize("seed", range(4))
