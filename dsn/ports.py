@@ -96,11 +96,11 @@ class ShardWriter(Protocol):
     """One large shard on its way to disk; nothing is stored before ``finish`` returns."""
 
     async def write(self, frame: bytes) -> None:
-        """Hash and write the next frame: exactly 1 MiB, only the last one shorter.
+        """Hash and write the next frame, 1 MiB or the rest, once the one before is written.
 
         Raises:
             MalformedMessage: The frame has another size.
-            NoSpace: The disk is full; the writer has cleaned up.
+            NoSpace: The disk was full for the frame before; the writer has cleaned up.
         """
         ...
 

@@ -10,8 +10,10 @@ programs where everything is.
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -35,6 +37,9 @@ NETWORK_FILE = "network.toml"
 OPERATOR = "operator"
 CLIENT = "client"
 LOCK_FILE = "devnet.lock"
+PORTS = range(16_384, 32_768)
+"""Linux gives outgoing connections others: none of them can take the port of a stopped node."""
+PORT_TRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +211,14 @@ def _contact(process: Process) -> Contact:
 
 
 def free_port(host: str) -> int:
-    """A port of ``host`` that nobody listens on."""
+    """A port of ``host`` that nobody listens on, nor is likely to have when it is needed again."""
+    for _ in range(PORT_TRIES):
+        with suppress(OSError):
+            port = secrets.choice(PORTS)
+            socket.create_server((host, port)).close()
+            return port
     with socket.create_server((host, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])
 
 
 def forget_dead(process: Process) -> Process:

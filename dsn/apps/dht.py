@@ -205,6 +205,13 @@ class Dht:
 
         return await self._search("FindNode", target, ask, via, paths=1, values=False)
 
+    async def name(self, contact: Contact, target: bytes) -> list[Contact] | None:
+        """Whom ``contact`` names near ``target``; ``None`` if it is silent."""
+        named = await self.call("FindNode", contact, lambda peer: peer.find_node(target))
+        for each in named or ():
+            self.hear(each)
+        return named
+
     async def find_records(self, key: bytes, *, paths: int = PATHS) -> Search:
         """Find what is kept under ``key``; ends as soon as every path has a valid record."""
         if key == self.table.me and self.own is not None:
@@ -320,6 +327,16 @@ class Dht:
             self._regions.add(region, self._clock.monotonic_s())
         return region
 
+    def met(self, nodes: Sequence[Contact], *, everybody: bool) -> None:
+        """Note that ``nodes`` answered a call of another service.
+
+        If they are ``everybody`` that answers, it is known for a while who keeps what.
+        """
+        for each in nodes:
+            _note(self.proven, each)
+        if everybody:
+            self._regions.add_all(nodes, self._clock.monotonic_s())
+
     def forget_regions(self) -> None:
         """Look up anew who keeps what: others may have come since."""
         self._regions = Regions()
@@ -340,10 +357,7 @@ class Dht:
             case Find(target, via):
                 return (await self.find_nodes(target, via)).lookup.closest()
             case Visit(contact, target):
-                named = await self.call("FindNode", contact, lambda peer: peer.find_node(target))
-                for each in named or ():
-                    self.hear(each)
-                return named or []
+                return await self.name(contact, target) or []
             case Tell(contact, hint):
                 await self.call("Ping", contact, lambda peer: peer.ping(hint=hint))
                 return []

@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 
 from dsn.apps.dht import Dht
 from dsn.dht.contact import Contact, subnet_of
+from dsn.dht.distance import nearest
 from dsn.dht.record import Record
-from dsn.dht.routing import BUCKET_SIZE
 from dsn.errors import DsnError, TimedOut, Unreachable
 from dsn.ids import ID_BYTES, NodeId, format_node_id
 from dsn.ledger.terms import SignedTerms, Terms, verify_terms
@@ -26,6 +26,11 @@ ANSWER_S = 4.0
 GRACE_S = 0.25
 """What late answers still get once enough are in."""
 
+KEYS = 1 << (8 * ID_BYTES)
+PARTS = 8
+"""Of the keyspace; in a network of a hundred, the nodes of one are all named by one answer."""
+SLOW_PARTS = 2
+"""Parts whose answer a round does not wait for longer than ``GRACE_S``."""
 CANDIDATES = 96
 """Nodes asked for their terms before a put: three times what the widest default scheme needs."""
 
@@ -181,18 +186,39 @@ class Nodes:
         Raises:
             Unreachable: Nobody lets this client in.
         """
-        closest = (await self.dht.find_nodes(self.dht.table.me)).lookup.closest()
-        if not closest and await self._seek():
-            closest = (await self.dht.find_nodes(self.dht.table.me)).lookup.closest()
-        if not closest:
+        if not await self._sweep(wanted) and not (await self._seek() and await self._sweep(wanted)):
             raise self.dht.nobody()
-        found = len(closest)
-        while found >= BUCKET_SIZE and found < wanted:
-            await self.dht.find_nodes(self._entropy(ID_BYTES))
-            before, found = found, len(self.dht.known())
-            if found == before:
-                break
         return sample(self.dht.known(), wanted, self._entropy)
+
+    async def _sweep(self, wanted: int) -> bool:
+        """Hear of ``wanted`` nodes, or of all there are; whether anybody answered.
+
+        A round asks somebody near each part of the keyspace for nodes of that part, and another
+        one where that is slow or silent. The last one names nobody new, or brings enough.
+        """
+        met, asked, parts = False, set[tuple[int, Contact]](), list(range(PARTS))
+        while parts:
+            before = len(self.dht.known())
+            calls = {}
+            for part in parts:
+                target = _key_in(part, self._entropy)
+                left = (each for each in self._someone() if (part, each) not in asked)
+                for contact in nearest(left, target, 1):
+                    asked.add((part, contact))
+                    calls[part] = self.dht.name(contact, target)
+            answers = await ask(calls, enough=max(1, len(calls) - SLOW_PARTS))
+            heard = [part for part, named in answers.items() if named is not None]
+            met |= bool(heard)
+            grown = len(self.dht.known()) > before
+            if met and len(self.dht.known()) >= wanted:
+                break
+            parts = [part for part in calls if grown or part not in heard]
+        return met
+
+    def _someone(self) -> list[Contact]:
+        """Everybody who may be asked: who was heard of, and the seeds."""
+        known = {each.node_id: each for each in (*self.dht.seeds(), *self.dht.known())}
+        return list(known.values())
 
     async def find_record(self, key: bytes) -> Record | None:
         """The newest valid record under ``key``, or ``None`` if those who should know have none.
@@ -213,6 +239,8 @@ class Nodes:
         enough = max(1, len(contacts) * 2 // 3)
         proven = await self._rate() if self._rate else {}
         answers = await self.each(self._candidate, enough=enough, among=contacts)
+        met = [contacts[node] for node in answers]
+        self.dht.met(met, everybody=len(contacts) < CANDIDATES)
         if not answers:
             raise Unreachable(
                 f"none of {len(contacts)} nodes answered", hint="see dsn doctor --net"
@@ -265,3 +293,9 @@ class Nodes:
             self.dht.book.score(node, self.clock.now_s()),
             contact.address,
         )
+
+
+def _key_in(part: int, entropy: Entropy) -> bytes:
+    """A random key in one of the ``PARTS`` of the keyspace."""
+    low = int.from_bytes(entropy(ID_BYTES), "big") % (KEYS // PARTS)
+    return (part * (KEYS // PARTS) + low).to_bytes(ID_BYTES, "big")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dsn.dht.contact import Contact
-from dsn.dht.distance import shared_bits
+from dsn.dht.distance import nearest, shared_bits
 from dsn.dht.routing import BUCKET_SIZE
 
 
@@ -64,16 +64,25 @@ class Regions:
     def __init__(self) -> None:
         """Know none."""
         self._known: list[tuple[float, Region]] = []
+        self._all: tuple[float, Sequence[Contact]] | None = None
 
     def add(self, region: Region, now_s: float) -> None:
         """Remember ``region`` as of ``now_s``."""
         self._known.append((now_s, region))
 
+    def add_all(self, nodes: Sequence[Contact], now_s: float) -> None:
+        """Remember that ``nodes``, as of ``now_s``, are all there are: they settle every key."""
+        self._all = now_s, nodes
+
     def of(self, key: bytes, now_s: float) -> Region | None:
         """The newest region that ``key`` lies in."""
+        if self._all is not None and now_s - self._all[0] < self.TERM_S:
+            return region_of(key, nearest(self._all[1], key, BUCKET_SIZE))
         self._known = [each for each in self._known if now_s - each[0] < self.TERM_S]
         return next((region for _, region in reversed(self._known) if key in region), None)
 
     def forget(self, node: Contact) -> None:
         """Drop every region that ``node`` is in: it failed."""
+        if self._all is not None and node in self._all[1]:
+            self._all = None
         self._known = [each for each in self._known if node not in each[1].nodes]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import operator
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 
@@ -20,6 +22,9 @@ from dsn.ids import Commit
 from dsn.store.changes import PENDING, Claim
 from dsn.store.state import Place, Position, Records, Row, Rows, SegmentUse, Totals
 
+_T = TypeVar("_T")
+_Step = tuple[str, Sequence[tuple[Any, ...]]]
+"""A statement, and the values it is run with."""
 _VERSION = 2
 _ASK = 256
 """Keys a query."""
@@ -82,7 +87,7 @@ class Database:
         path: Path,
         lookup: sqlite3.Connection,
         reader: aiosqlite.Connection,
-        writer: aiosqlite.Connection,
+        writer: sqlite3.Connection,
     ) -> None:
         """Use ``open_database``.
 
@@ -90,10 +95,11 @@ class Database:
             path: Where it is.
             lookup: Answers by key at once: a few microseconds, where a thread would cost hundreds.
             reader: Answers what may take long.
-            writer: Changes it.
+            writer: Changes it, a whole transaction at a time, in a thread of its own.
         """
         self._files = [path, path.with_name(path.name + "-wal")]
         self._lookup, self._reader, self._writer = lookup, reader, writer
+        self._thread = ThreadPoolExecutor(1, "index")
         self._accounts: dict[tuple[bytes, bytes], int] = {}
         self.broken = False
         """It contradicted itself and must be rebuilt from the log."""
@@ -165,45 +171,72 @@ class Database:
         Raises:
             sqlite3.OperationalError: The disk is full; nothing has changed.
         """
-        totals = (*sums.applied, *astuple(sums.totals))
-        kept = [(n, *astuple(sums.segments[n])) for n in segments if n in sums.segments]
-        gone = [(n,) for n in segments if n not in sums.segments]
         known = len(self._accounts)
-        await self._writer.execute("BEGIN")
         try:
-            await self._write_rows(rows)
-            await self._write_records(records)
-            await self._writer.executemany("DELETE FROM segments WHERE number = ?", gone)
-            await self._writer.executemany("REPLACE INTO segments VALUES (?, ?, ?, ?)", kept)
-            await self._writer.execute(_STATE, totals)
-            await self._writer.execute("COMMIT")
+            await self._write(self._change, self._steps(sums, segments, rows, records))
         except BaseException:
             while len(self._accounts) > known:
                 self._accounts.popitem()
-            await self._writer.rollback()
             raise
 
     async def sync(self) -> bool:
         """Make the last transaction survive a loss of power; false if a reader is in the way."""
-        [(busy, *_)] = await self._writer.execute_fetchall("PRAGMA wal_checkpoint(FULL)")
-        return not busy
+        return await self._write(self._checkpoint)
 
     async def close(self) -> None:
         """Close it."""
         self._lookup.close()
         await self._reader.close()
-        await self._writer.close()
+        await self._write(self._writer.close)
+        self._thread.shutdown()
 
-    async def _write_rows(self, rows: Rows) -> None:
+    async def _write(self, call: Callable[..., _T], *arguments: Any) -> _T:
+        """``call`` in the writer's thread: what it began is ended, whoever waits."""
+        done = asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            await asyncio.wait([done])
+            raise
+
+    def _change(self, steps: Iterable[_Step]) -> None:
+        """All of ``steps`` or none."""
+        self._writer.execute("BEGIN")
+        try:
+            for statement, lines in steps:
+                self._writer.executemany(statement, lines)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._writer.rollback()
+            raise
+
+    def _checkpoint(self) -> bool:
+        [(busy, *_)] = self._writer.execute("PRAGMA wal_checkpoint(FULL)")
+        return not busy
+
+    def _steps(
+        self, sums: Sums, segments: Iterable[int], rows: Rows, records: Records
+    ) -> list[_Step]:
         new = [account for row in rows.values() if row for account in self._unknown(row)]
-        await self._writer.executemany("INSERT INTO accounts VALUES (?, ?, ?)", new)
-        await self._writer.executemany("DELETE FROM claims WHERE sha = ?", [(c,) for c in rows])
-        lines = [line for row in rows.values() if row for line in self._lines(row)]
-        await self._writer.executemany(_CLAIM, lines)
-
-    async def _write_records(self, records: Records) -> None:
-        lines = [(key, *place) for key, place in records.items() if place]
-        await self._writer.executemany("REPLACE INTO records VALUES (?, ?, ?, ?)", lines)
+        claims = [line for row in rows.values() if row for line in self._lines(row)]
+        return [
+            ("INSERT INTO accounts VALUES (?, ?, ?)", new),
+            ("DELETE FROM claims WHERE sha = ?", [(commit,) for commit in rows]),
+            (_CLAIM, claims),
+            (
+                "REPLACE INTO records VALUES (?, ?, ?, ?)",
+                [(key, *place) for key, place in records.items() if place],
+            ),
+            (
+                "DELETE FROM segments WHERE number = ?",
+                [(number,) for number in segments if number not in sums.segments],
+            ),
+            (
+                "REPLACE INTO segments VALUES (?, ?, ?, ?)",
+                [(n, *astuple(sums.segments[n])) for n in segments if n in sums.segments],
+            ),
+            (_STATE, [(*sums.applied, *astuple(sums.totals))]),
+        ]
 
     def _unknown(self, row: Row) -> Iterator[tuple[int, bytes, bytes]]:
         for claim in row.claims:
@@ -246,14 +279,14 @@ async def open_database(path: Path) -> Database:
     Raises:
         sqlite3.DatabaseError: It is damaged.
     """
-    writer = await aiosqlite.connect(path, isolation_level=None)
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        await writer.execute("PRAGMA journal_mode = WAL")
-        await writer.execute("PRAGMA synchronous = NORMAL")
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("PRAGMA synchronous = NORMAL")
         reader = await aiosqlite.connect(path, isolation_level=None)
         lookup = sqlite3.connect(path, isolation_level=None)
     except BaseException:
-        await writer.close()
+        writer.close()
         raise
     return Database(path, lookup, reader, writer)
 

@@ -22,7 +22,8 @@ _CLEAN = 4_096
 """Rows remembered after they were read or written."""
 _ENOUGH = 256
 """Changes that are worth a transaction before ``_FLUSH_S`` is over."""
-_FLUSH_S = 1.0
+_FLUSH_S = 3.0
+"""The log has it all by then: a longer wait costs a restart more, and a short one every put."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from dsn.core.merkle import ShardHasher
 from dsn.errors import InvalidProof, MalformedMessage
@@ -17,7 +17,6 @@ from dsn.store.direct import DirectWriter
 from dsn.store.rules import Arrival
 from dsn.units import FRAME_BYTES
 
-T = TypeVar("T")
 Settle = Callable[[Arrival, Path, Callable[[], None]], Awaitable[StoredShard]]
 """Take over a durable file and store the shard that it holds; called back when it counts."""
 
@@ -69,7 +68,8 @@ class LargeWriter:
                 f"a frame of {len(frame)} bytes, {due} expected", code="bad_frame"
             )
         self._announced += due
-        await self._run(self._take, frame)
+        await self._written()
+        self._busy = self._disk.submit(self._take, frame)
 
     async def finish(self, commit: Commit) -> StoredShard:
         """See ``ShardWriter``."""
@@ -79,11 +79,13 @@ class LargeWriter:
             raise MalformedMessage(
                 f"{self._announced} bytes came, {self._length} were announced", code="bad_frame"
             )
+        await self._written()
         own = self._hasher.commit()
         if own != commit:
             self.abort()
             raise mismatch(own, commit)
-        await self._run(self._close)
+        self._busy = self._disk.submit(self._close)
+        await self._written()
         self._open = False
         try:
             root = self._hasher.root()
@@ -120,11 +122,16 @@ class LargeWriter:
         if not self._open:
             raise MalformedMessage("this shard has ended already", code="bad_frame")
 
-    async def _run(self, call: Callable[..., T], *arguments: Any) -> T:
-        """``call`` in a disk thread; if we are cancelled, the file goes only after it."""
-        self._busy = future = self._disk.submit(call, *arguments)
+    async def _written(self) -> None:
+        """Wait for the disk thread; if we are cancelled, the file goes only after it.
+
+        A frame comes while the one before is written: mostly there is nothing to wait for.
+        """
         try:
-            return await asyncio.wrap_future(future)
+            if self._busy is not None and not self._busy.done():
+                await asyncio.wrap_future(self._busy)
+            elif self._busy is not None:
+                self._busy.result()
         except BaseException:
             self.abort()
             raise

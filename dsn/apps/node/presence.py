@@ -38,8 +38,8 @@ RETRY_S: Final = (0.25, 15.0)
 """Between attempts to get in: the first and the longest."""
 SEEK_AFTER_S: Final = 1.0
 """Other ways in are tried once waits have grown so long: seeds may only be starting."""
-LOOK_S: Final = 1.0
-"""Between two looks at whether records must be announced anew; looking costs nothing."""
+LOOK_S: Final = 5.0
+"""Between two looks at whether records must be announced anew."""
 CHECKERS: Final = 3
 """Contacts that are asked whether they can call this node back."""
 PAGE: Final = 1_024

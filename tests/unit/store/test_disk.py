@@ -150,8 +150,9 @@ async def test_a_file_stays_open_while_a_thread_still_writes_to_it(
         return pwrite(handle, *arguments)
 
     async with disk_store(volume) as store:
-        writer = await store.begin(ALICE, DEAL, MIB, keep_until_s=SOON, pending_limit=PLENTY)
+        writer = await store.begin(ALICE, DEAL, 2 * MIB, keep_until_s=SOON, pending_limit=PLENTY)
         monkeypatch.setattr(os, "pwrite", slow)
+        await writer.write(bytes(MIB))
         writing = asyncio.create_task(writer.write(bytes(MIB)))
         await asyncio.to_thread(entered.wait)
         writing.cancel()

@@ -125,8 +125,8 @@ async def test_a_full_disk_forgets_nothing(path: Path) -> None:
         await apply(index, stored(0))
         await index.flush()
         writer = index._database._writer
-        [(pages,)] = await writer.execute_fetchall("PRAGMA page_count")
-        await writer.execute_fetchall(f"PRAGMA max_page_count = {pages}")
+        [(pages,)] = writer.execute("PRAGMA page_count")
+        writer.execute(f"PRAGMA max_page_count = {pages}")
         await apply(index, *(stored(n, client=n) for n in range(1, 2_000)))
         with pytest.raises(sqlite3.OperationalError):
             await index.flush()
@@ -135,7 +135,7 @@ async def test_a_full_disk_forgets_nothing(path: Path) -> None:
         with pytest.raises(sqlite3.OperationalError):
             await index.flush()
         assert (await index.rows([commit_of(5)]))[commit_of(5)].claims[0].deal == b"d" * 32
-        await writer.execute_fetchall("PRAGMA max_page_count = 1000000")
+        writer.execute("PRAGMA max_page_count = 1000000")
         await index.flush()
     async with opened(path) as again:
         assert again.totals.shards == 2_001
