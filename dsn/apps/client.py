@@ -157,6 +157,7 @@ class Client:
             kernel=self._kernel,
             notice=self._notice,
             progress=self._progress,
+            needed=scheme.total if scheme else 1,
         )
         async with session:
             puts = Puts(

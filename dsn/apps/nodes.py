@@ -233,10 +233,13 @@ class Nodes:
             raise self.dht.nobody()
         return search.newest
 
-    async def survey(self) -> list[Candidate]:
-        """Ask nodes for their terms; those that answer are candidates for placement."""
+    async def survey(self, needed: int = 1) -> list[Candidate]:
+        """Ask nodes for their terms; those that answer are candidates for placement.
+
+        Once two thirds have answered, and as many as are ``needed``, the others are late.
+        """
         contacts = {each.node_id: each for each in await self.discover(CANDIDATES)}
-        enough = max(1, len(contacts) * 2 // 3)
+        enough = max(1, len(contacts) * 2 // 3, min(needed, len(contacts)))
         proven = await self._rate() if self._rate else {}
         answers = await self.each(self._candidate, enough=enough, among=contacts)
         met = [contacts[node] for node in answers]

@@ -73,14 +73,15 @@ class PutSession:
         notice: Callable[[str], None],
         progress: ProgressSink,
         deals: Deals,
+        needed: int = 1,
     ) -> None:
-        """Store on ``nodes``, paid by ``deals``; arithmetic runs in ``kernel``."""
+        """Store on ``nodes``, ``needed`` a file, paid by ``deals``; arithmetic is ``kernel``'s."""
         self.nodes, self.holdings, self._deals = nodes, holdings, deals
         self.pointers = Pointers(nodes)
         self.files: list[StoredFile] = []
         self._clock, self._entropy, self._rows = clock, entropy, Rows(kernel)
         self._notice, self._progress = notice, progress
-        self._candidates: list[Candidate] = []
+        self._needed, self._candidates = needed, list[Candidate]()
         self._one_large_file = asyncio.Lock()
         self._receipts: set[ReceiptFuture] = set()
         self._under_way: Counter[NodeId] = Counter()
@@ -93,7 +94,7 @@ class PutSession:
             self._on_failure,
             lambda: all(file.upload.has_spares for file in self.files),
         )
-        self._candidates = await self.nodes.survey()
+        self._candidates = await self.nodes.survey(self._needed)
         self._fleet.width = len(self._candidates)
         await self.revise_all()  # whoever was away last time is told what to let go
         return self

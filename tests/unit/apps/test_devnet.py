@@ -238,3 +238,11 @@ def test_a_network_that_cannot_be_made_leaves_nothing(tmp_path):
         create(tmp_path, capacity_bytes=1 << 60)
     assert caught.value.detail_code == "capacity_too_large"
     assert os.listdir(tmp_path) == []
+
+
+def test_a_port_is_one_that_no_connection_will_take(monkeypatch):
+    assert devnet.free_port("127.0.0.1") in devnet.PORTS
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(devnet, "PORTS", range(port, port + 1))
+        assert devnet.free_port("127.0.0.1") != port, "any other, where all of those are taken"

@@ -7,11 +7,13 @@ import os
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dsn.apps.announce import announce
 from dsn.apps.dht import Dht
-from dsn.apps.nodes import ANSWER_S, Nodes, ask
+from dsn.apps.nodes import ANSWER_S, PARTS, Nodes, ask
 from dsn.dht.contact import Contact
 from dsn.dht.network import PlacementGroup
 from dsn.errors import NotFound, TimedOut, Unreachable
@@ -203,6 +205,50 @@ async def test_terms_make_candidates(world: World) -> None:
         assert each.free_bytes == there[each.node].store.space().free
         assert each.group == format_node_id(each.node)
         assert nodes.max_pending[each.node] > 0
+
+
+async def test_a_survey_of_all_there_are_saves_lookups(world: World) -> None:
+    """A few questions find everybody, and from then on it is known who keeps what."""
+    running = await world.grow(7)
+    nodes = await world.client_nodes(running[0].contact)
+    await nodes.survey()
+    assert set(nodes.dht.proven) == {each.node_id for each in running}
+    asked = nodes.dht.calls["FindNode"]
+    assert asked <= 4 * PARTS
+    records = {
+        bytes(each.key): each.encode()
+        for each in (slot(number, network=world.network_id) for number in range(9))
+    }
+    done = await announce(nodes.dht, records)
+    assert set(done.keepers.values()) == {len(running)}
+    assert nodes.dht.calls["FindNode"] == asked
+
+
+async def test_a_silent_node_is_passed_over_while_others_are_heard_of(world: World) -> None:
+    running = await world.grow(4)
+    silent = await world.silent()
+    dead = [silent.contact(number) for number in range(1, 4)]
+    nodes = await world.client_nodes(*dead, running[3].contact)
+    found = {each.node_id for each in await nodes.discover(96)}
+    assert {each.node_id for each in running} <= found
+
+
+async def test_as_many_as_are_needed_are_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two thirds would do, but a file whose scheme needs all of them could not be placed."""
+    running = await world.grow(6)
+    nodes = await world.client_nodes(*(each.contact for each in running))
+    patience = list[int]()
+
+    async def wait(calls: Any, *, enough: int, **more: Any) -> Any:
+        patience.append(enough)
+        return await ask(calls, enough=enough, **more)
+
+    monkeypatch.setattr("dsn.apps.nodes.ask", wait)
+    for needed, enough in ((1, 4), (5, 5), (6, 6), (99, 6)):
+        await nodes.survey(needed)
+        assert patience[-1] == enough
 
 
 async def test_nodes_that_moved_are_reached_and_those_that_are_gone_are_late(world: World) -> None:

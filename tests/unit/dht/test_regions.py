@@ -166,3 +166,25 @@ class TestRegions:
         assert regions.of(b"\xff" * 32, 100.0) == self.THERE
         regions.forget(node(2))
         assert regions.of(b"\xff" * 32, 100.0) is None
+
+
+@given(seed=st.integers(0, 1 << 32), size=st.integers(1, 60))
+@settings(max_examples=40)
+def test_whoever_met_everybody_looks_nothing_up(seed: int, size: int) -> None:
+    rng, regions = Random(seed), Regions()
+    everybody = [node(rng.randrange(1 << 30)) for _ in range(size)]
+    regions.add_all(everybody, 0.0)
+    for key in (rng.randbytes(32) for _ in range(20)):
+        found = regions.of(key, Regions.TERM_S - 1)
+        assert found is not None and key in found
+        assert list(found.nodes) == nearest(everybody, key, BUCKET_SIZE), f"seed {seed}"
+    assert regions.of(rng.randbytes(32), Regions.TERM_S) is None
+
+
+def test_one_of_all_that_fails_settles_nothing_any_more() -> None:
+    regions, everybody = Regions(), [node(number) for number in range(30)]
+    regions.add_all(everybody[1:], 0.0)
+    regions.forget(everybody[0])
+    assert regions.of(bytes(32), 1.0) is not None
+    regions.forget(everybody[7])
+    assert regions.of(bytes(32), 1.0) is None
