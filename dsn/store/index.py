@@ -10,16 +10,19 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from dsn.ids import Commit
 from dsn.store.database import Database, Sums, create_database, damaged, open_database
-from dsn.store.state import Draft, Place, Position, Records, Rows, SegmentUse, Totals
+from dsn.store.state import Draft, Position, Records, Rows, SegmentUse, Totals
 
+_Key = TypeVar("_Key", bound=bytes)
+_Value = TypeVar("_Value")
 _CLEAN = 4_096
-"""Rows remembered after they were read or written."""
+"""Rows, and as many places of records, remembered after they were read or written."""
 _ENOUGH = 256
 """Changes that are worth a transaction before ``_FLUSH_S`` is over."""
 _FLUSH_S = 3.0
@@ -27,8 +30,8 @@ _FLUSH_S = 3.0
 
 
 @dataclass(slots=True)
-class _Dirty:
-    """What the database does not know yet."""
+class _Layer:
+    """What memory knows: before the database does, or of what it said."""
 
     rows: Rows = field(default_factory=dict)
     records: Records = field(default_factory=dict)
@@ -38,12 +41,12 @@ class _Dirty:
         return len(self.rows) + len(self.records)
 
     def is_empty(self) -> bool:
-        """Whether the database knows all."""
+        """Whether nothing is in it."""
         return not (self.rows or self.records or self.segments)
 
-    def under(self, newer: _Dirty) -> _Dirty:
+    def under(self, newer: _Layer) -> _Layer:
         """Both, the newer one on top."""
-        return _Dirty(
+        return _Layer(
             self.rows | newer.rows,
             self.records | newer.records,
             self.segments | newer.segments,
@@ -56,11 +59,10 @@ class Index:
     def __init__(self, database: Database, sums: Sums) -> None:
         """Start with what ``database`` has; use ``open_index``."""
         self._database, self._sums = database, sums
-        self._dirty, self._flushing = _Dirty(), _Dirty()
+        self._dirty, self._flushing, self._clean = _Layer(), _Layer(), _Layer()
         self._flush_lock = asyncio.Lock()
         self._some, self._enough = asyncio.Event(), asyncio.Event()
         self._stopping = False
-        self._clean: Rows = {}
         self._commits = 0
 
     @property
@@ -103,33 +105,21 @@ class Index:
 
     async def rows(self, commits: Collection[Commit]) -> Rows:
         """The row of each commit, or ``None``."""
-        found: Rows = {}
-        missing = [c for c in dict.fromkeys(commits) if not self._known(c, found)]
-        if missing:
-            before, read = self._commits, await self._database.rows(missing)
-            fresh = {commit: read.get(commit) for commit in missing}
-            if before == self._commits:
-                self._remember(fresh)
-            for commit, row in fresh.items():
-                if not self._known(commit, found):
-                    found[commit] = row
-        return found
+        return await self._find(commits, lambda layer: layer.rows, self._database.rows)
 
     async def records(self, keys: Collection[bytes]) -> Records:
         """The place of each record, or ``None``."""
-        dirty, flushing = self._dirty.records, self._flushing.records
-        missing = [key for key in dict.fromkeys(keys) if key not in dirty and key not in flushing]
-        read = await self._database.records(missing) if missing else {}
-        return {key: self._place(key, read) for key in keys}
+        return await self._find(keys, lambda layer: layer.records, self._database.records)
 
     def commit(self, draft: Draft, applied: Position) -> None:
         """Take over what ``draft`` changed; the log is durable up to ``applied``."""
         self._commits += 1
         for commit in draft.changed:
             self._dirty.rows[commit] = draft.rows[commit]
-            self._clean.pop(commit, None)
+            self._clean.rows.pop(commit, None)
         for key in draft.recorded:
             self._dirty.records[key] = draft.records[key]
+            self._clean.records.pop(key, None)
         for segment, use in draft.grown.items():
             self._count_segment(segment, -1)
             self.segments.setdefault(segment, SegmentUse()).add(use)
@@ -182,7 +172,7 @@ class Index:
         async with self._flush_lock:
             if self._dirty.is_empty():
                 return
-            self._flushing, self._dirty = self._dirty, _Dirty()
+            self._flushing, self._dirty = self._dirty, _Layer()
             doing = self._flushing
             try:
                 await self._database.write(self._sums, doing.segments, doing.rows, doing.records)
@@ -190,8 +180,9 @@ class Index:
                 self._dirty = doing.under(self._dirty)
                 raise
             finally:
-                self._flushing = _Dirty()
-            self._remember(doing.rows)
+                self._flushing = _Layer()
+            _remember(self._clean.rows, doing.rows)
+            _remember(self._clean.records, doing.records)
 
     async def checkpoint(self) -> bool:
         """As ``flush``; true if it is now certain to survive a loss of power."""
@@ -246,24 +237,39 @@ class Index:
         self.totals.log += sign * use.size
         self.totals.dead += sign * use.dead
 
-    def _known(self, commit: Commit, found: Rows) -> bool:
-        """Put the row of ``commit`` into ``found`` if memory knows it."""
-        for layer in (self._dirty.rows, self._flushing.rows, self._clean):
-            if commit in layer:
-                found[commit] = layer[commit]
-                return True
-        return False
+    async def _find(
+        self,
+        keys: Collection[_Key],
+        part: Callable[[_Layer], dict[_Key, _Value | None]],
+        read: Callable[[Sequence[_Key]], Awaitable[Mapping[_Key, _Value | None]]],
+    ) -> dict[_Key, _Value | None]:
+        """What memory has under ``keys`` in a ``part`` of it, else what the database ``read`` says.
 
-    def _place(self, key: bytes, read: Records) -> Place | None:
-        for layer in (self._dirty.records, self._flushing.records):
-            if key in layer:
-                return layer[key]
-        return read.get(key)
+        Memory counts once more when the answer is there: something may have happened meanwhile.
+        """
+        found: dict[_Key, _Value | None] = {}
 
-    def _remember(self, rows: Rows) -> None:
-        self._clean.update(rows)
-        while len(self._clean) > _CLEAN:
-            del self._clean[next(iter(self._clean))]
+        def known(key: _Key) -> bool:
+            for layer in (self._dirty, self._flushing, self._clean):
+                if key in part(layer):
+                    found[key] = part(layer)[key]
+                    return True
+            return False
+
+        missing = [key for key in dict.fromkeys(keys) if not known(key)]
+        if missing:
+            before, said = self._commits, await read(missing)
+            fresh = {key: said.get(key) for key in missing}
+            if before == self._commits:
+                _remember(part(self._clean), fresh)
+            found |= {key: value for key, value in fresh.items() if not known(key)}
+        return found
+
+
+def _remember(clean: dict[_Key, _Value], fresh: Mapping[_Key, _Value]) -> None:
+    clean.update(fresh)
+    while len(clean) > _CLEAN:
+        del clean[next(iter(clean))]
 
 
 async def open_index(path: Path, volume: bytes) -> Index:
