@@ -10,11 +10,12 @@ import pytest
 from dsn.ids import NetworkId
 from dsn.ledger.binding import KeyBinding, SignedBinding, sign_binding
 from dsn.ledger.bodies import Bind, Deposit, Kind, OpenEpoch, Salt, ShutEpoch, Transfer, Withdraw
-from dsn.ledger.cells import NetworkCell, Phase, cell_digest
+from dsn.ledger.cells import AccountCell, NetworkCell, Phase, cell_digest
 from dsn.ledger.entry import Entry
 from dsn.ledger.fraud import Fraud
 from dsn.ledger.log import LogLeaf, TreeHead
 from dsn.ledger.onchain.cases import on_chain
+from dsn.ledger.onchain.tuples import account_tuple, place_tuple
 from dsn.ledger.rules.moves import apply
 from dsn.ledger.rules.signatures import salt_preimage
 from dsn.ledger.state import NoCells, State
@@ -323,7 +324,6 @@ def test_what_is_left_out_or_bent_never_convicts(settled: Settled, world: Signed
             (cells, [places[0], (key, bytes(32), steps)]),
             ((mine, (other[0], 1, *other[2:]), network, node), places),
         ],
-        "not_in_log": [],
     }
     contract = settled.contract("FraudAccounts")
     for expected, shown in bent.items():
@@ -337,6 +337,34 @@ def test_what_is_left_out_or_bent_never_convicts(settled: Settled, world: Signed
     ):
         with pytest.raises(Reverted):
             contract.tried("convict", wrong, cells, places, closed)
+
+
+def test_nobody_is_framed_by_leaves_that_are_not_in_the_log(
+    settled: Settled, world: SignedWorld
+) -> None:
+    """Of an honest transfer: as if its payer had been poor, or it had led elsewhere."""
+    before, body = world.state, Transfer(address("dora"), 50)
+    leaf = told(world, world.entry("alice", body))
+    last = world.leaves[-1]
+    world.do("alice", body)
+    lie = Lie("honest", before, replace(leaf, state_root=world.state.root))
+    (fraud,), anchor = anchor_lies(settled, [lie])
+    case, cells, places, closed = on_chain(fraud, settled.params, anchor).args
+    poor = replace(before.account(address("alice")), available=0)
+    tree = before.tree.put(poor.key, cell_digest(poor))
+    framed = (account_tuple(poor), *cells[1:])
+    shown = [place_tuple(tree, key) for key in (poor.key, AccountCell(address("dora")).key)]
+    assert len(shown) == len(places)
+    false = replace(last, state_root=tree.root).encode()
+    other = replace(lie.leaf, state_root=before.root).encode()
+    contract = settled.contract("FraudAccounts")
+    for what, bent, cell, place in (
+        ("before", (*case[:2], false, *case[3:]), framed, shown),
+        ("step", (*case[:4], other, case[5]), cells, places),
+    ):
+        with pytest.raises(Reverted) as caught:
+            contract.tried("convict", bent, cell, place, closed)
+        assert caught.value.reason == "not_in_log", what
 
 
 def test_a_minted_credit_takes_the_bond(
