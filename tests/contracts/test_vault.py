@@ -109,8 +109,9 @@ def test_it_says_what_the_network_is(world: VaultWorld) -> None:
         (4, 4),
         (3, [WITNESSES[0].address] * 3),
         (3, [WITNESSES[0].address, NO_ADDRESS, WITNESSES[1].address]),
+        (7, TIMES._replace(inclusion_s=TIMES.escape_s - 1)),
     ],
-    ids=["no operator", "quorum of more than there are", "one witness twice", "nobody"],
+    ids=["no operator", "quorum of more than there are", "one witness twice", "nobody", "hurry"],
 )
 def test_it_is_not_deployed_for_a_network_that_cannot_be(
     world: VaultWorld, place: int, value: Any
@@ -121,7 +122,7 @@ def test_it_is_not_deployed_for_a_network_that_cannot_be(
         *(2, bytes(32), 0, TIMES, world.dispute.address, [JUDGE]),
     ]
     args[place] = value
-    with pytest.raises(Exception, match=r"bad_quorum|bad_settlement_address"):
+    with pytest.raises(Exception, match="bad_quorum|bad_settlement_address|bad_times"):
         world.evm.deploy("Vault", *args)
     assert world.evm.rpc("eth_getCode", "0x" + address.hex(), "latest") == "0x"
 
