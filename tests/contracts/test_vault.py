@@ -122,7 +122,7 @@ def test_it_is_not_deployed_for_a_network_that_cannot_be(
         *(2, bytes(32), 0, TIMES, world.dispute.address, [JUDGE]),
     ]
     args[place] = value
-    with pytest.raises(Exception, match="bad_quorum|bad_settlement_address|bad_times"):
+    with pytest.raises(Exception, match=r"bad_quorum|bad_settlement_address|bad_times"):
         world.evm.deploy("Vault", *args)
     assert world.evm.rpc("eth_getCode", "0x" + address.hex(), "latest") == "0x"
 
