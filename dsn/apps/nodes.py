@@ -242,12 +242,12 @@ class Nodes:
         enough = max(1, len(contacts) * 2 // 3, min(needed, len(contacts)))
         proven = await self._rate() if self._rate else {}
         answers = await self.each(self._candidate, enough=enough, among=contacts)
-        met = [contacts[node] for node in answers]
-        self.dht.met(met, everybody=len(contacts) < CANDIDATES)
         if not answers:
             raise Unreachable(
                 f"none of {len(contacts)} nodes answered", hint="see dsn doctor --net"
             )
+        met = [contacts[node] for node in answers]
+        self.dht.met(met, everybody=len(contacts) < CANDIDATES)
         partners = self.partners
         return [
             replace(

@@ -13,7 +13,7 @@ import pytest
 
 from dsn.apps.announce import announce
 from dsn.apps.dht import Dht
-from dsn.apps.nodes import ANSWER_S, PARTS, Nodes, ask
+from dsn.apps.nodes import ANSWER_S, PARTS, Answers, Nodes, ask
 from dsn.dht.contact import Contact
 from dsn.dht.network import PlacementGroup
 from dsn.errors import NotFound, TimedOut, Unreachable
@@ -222,6 +222,23 @@ async def test_a_survey_of_all_there_are_saves_lookups(world: World) -> None:
     done = await announce(nodes.dht, records)
     assert set(done.keepers.values()) == {len(running)}
     assert nodes.dht.calls["FindNode"] == asked
+
+
+async def test_a_survey_that_nobody_answers_settles_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or what is published next would find no keeper, though all are there again."""
+    running = await world.grow(3)
+    nodes = await world.client_nodes(running[0].contact)
+
+    async def nobody(*_: Any, **__: Any) -> Answers[Any, Any]:
+        return Answers()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nodes, "each", nobody)
+        with pytest.raises(Unreachable):
+            await nodes.survey()
+    assert len((await nodes.dht.region(bytes(32))).nodes) == len(running)
 
 
 async def test_a_silent_node_is_passed_over_while_others_are_heard_of(world: World) -> None:
