@@ -237,7 +237,12 @@ class Evm:
         return str(self.rpc("evm_snapshot"))
 
     def revert(self, snapshot: str) -> None:
-        """Go back to ``snapshot``, which is used up by that."""
+        """Go back to ``snapshot``, which is used up by that.
+
+        A busy node takes a transaction out of its pool some time after it is in a block. Undone
+        before that it would be valid again, and be in the next block.
+        """
+        self.rpc("anvil_dropAllTransactions")
         assert self.rpc("evm_revert", snapshot)
 
     @contextmanager
