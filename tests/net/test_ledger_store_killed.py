@@ -85,4 +85,4 @@ def test_what_was_acknowledged_survives_sigkill(kind: str, tmp_path: Path) -> No
         with closing(open_ledger(place, signer=False)) as store:
             check(store, promises, whole=kill % 6 == 0)
     assert promises.done > 100
-    assert len(promises.signed) > 5
+    assert len(promises.signed) > 2
