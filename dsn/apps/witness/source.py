@@ -106,7 +106,7 @@ async def drive(
             reached = await thread.run(_go_on, course, await source.read(reached))
             moved()
     finally:
-        course.close()
+        await thread.run(course.close)  # a cancelled step may still run there
     return reached.result
 
 
