@@ -8,6 +8,7 @@ Spec: docs/spec/data.md#shard-tree.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from dsn.core import tags
@@ -147,6 +148,12 @@ def _levels(level: Sequence[bytes]) -> list[Sequence[bytes]]:
     return levels
 
 
+@functools.lru_cache(maxsize=16)
+def _levels_of_group(leaves: bytes) -> list[Sequence[bytes]]:
+    """The levels over one group's leaf hashes; whoever asks for many leaves asks group by group."""
+    return _levels(_split(leaves))
+
+
 def _siblings(levels: Sequence[Sequence[bytes]], index: int) -> list[bytes]:
     path = []
     for level in levels:
@@ -184,7 +191,7 @@ class KeptTree:
         assert len(group_leaves) == HASH_BYTES * min(
             GROUP_LEAVES, self._leaves - group * GROUP_LEAVES
         )
-        below = _siblings(_levels(_split(group_leaves)), index % GROUP_LEAVES)
+        below = _siblings(_levels_of_group(group_leaves), index % GROUP_LEAVES)
         return below + _siblings(self._levels, group)
 
 

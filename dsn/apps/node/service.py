@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import PackageNotFoundError, version
 
 from dsn.apps.node.accounts import Accounts
@@ -130,6 +131,7 @@ class NodeService:
         return max([(await self._accounts.open(client, deal)).base.leaves for deal in deals])
 
 
+@functools.cache
 def _version() -> str:
     try:
         return version("dsn")
