@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from typing import NewType
 
 from dsn.errors import UsageError
@@ -79,6 +80,7 @@ def parse_base32(text: str) -> bytes:
     return raw
 
 
+@functools.lru_cache(maxsize=4096)
 def format_node_id(node: NodeId) -> str:
     """``n`` and 52 characters of base32."""
     return "n" + format_base32(node)
