@@ -29,6 +29,9 @@ from dsn.ids import NetworkId, format_base32, format_node_id, parse_base32
 SERVICE: Final = "_dsn._tcp.local."
 BROWSE_S: Final = 2.0
 """How long announcements are collected; a quiet network answers well within."""
+ASK_S: Final = 0.5
+"""How long one asking for an announcement's details takes. Where many answer at once, an address
+may arrive before the name it belongs to; asked anew, it is taken from what was heard so far."""
 MOST_SERVICES: Final = 64
 """Announcements that are looked at: anybody on the network can make up more."""
 MOST_ADDRESSES: Final = 4
@@ -88,7 +91,7 @@ async def find_on_lan(
     async with speaker:
         with suppress(TimeoutError):
             async with asyncio.timeout(browse_s):
-                await _listen(speaker.zeroconf, heard, browse_s)
+                await _listen(speaker.zeroconf, heard)
     return _judge(heard, network)
 
 
@@ -102,7 +105,7 @@ async def _speaker(interfaces: Interfaces) -> AsyncZeroconf:
         raise TransportError(text, code="no_multicast") from error
 
 
-async def _listen(speaker: Zeroconf, heard: list[ServiceInfo], within_s: float) -> None:
+async def _listen(speaker: Zeroconf, heard: list[ServiceInfo]) -> None:
     """Fill ``heard`` until cancelled, or until the most that is looked at was asked for."""
     names: asyncio.Queue[str] = asyncio.Queue()
 
@@ -115,8 +118,10 @@ async def _listen(speaker: Zeroconf, heard: list[ServiceInfo], within_s: float) 
     async def resolve(name: str) -> None:
         with suppress(zeroconf.Error):  # a name that is none
             info = AsyncServiceInfo(SERVICE, name)
-            if await info.async_request(speaker, within_s * 1_000):
-                heard.append(info)
+            while not await info.async_request(speaker, ASK_S * 1_000):
+                await asyncio.sleep(ASK_S / 10)  # it returns at once where an answer denies it
+                info = AsyncServiceInfo(SERVICE, name)
+            heard.append(info)
 
     known: set[str] = set()
     browser = AsyncServiceBrowser(speaker, SERVICE, handlers=[changed])
